@@ -1,0 +1,41 @@
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from graphs.build import EARLY, Builder, producer
+from graphs.passes.rewrite import Rewrite, nodes_of
+
+
+@dataclass(frozen=True)
+class CenterBatchNorm(Rewrite):
+    """The gradient of BatchNorm reads its input minus the batch's mean: an element that is dropped is the mean.
+
+    With the centred input, 0 stands for a normalised activation of 0. The mean and the inverse deviation stay exact.
+    """
+
+    def rewrite(self, graph: ir.Graph) -> bool:
+        found = nodes_of(graph, "BatchNormalizationGrad")
+        for node in found:
+            _, activation, _, mean, _ = node.inputs
+            assert activation is not None and mean is not None
+            center = Builder(graph, EARLY)
+            column = center.op("Reshape", mean, np.array([1, -1, 1, 1]))
+            centered = center.op("Sub", activation, column)
+            centered.shape, centered.type = activation.shape, activation.type
+            center.after(producer(mean))
+            node.replace_input_with(1, centered)
+            node.replace_input_with(3, _zeros(graph, node.inputs[2]))
+        return bool(found)
+
+
+def _zeros(graph: ir.Graph, like: ir.Value | None) -> ir.Value:
+    assert like is not None and like.shape is not None
+    channels = int(like.shape.numpy()[0])
+    name = f"zeros.{channels}"
+    if name not in graph.initializers:
+        tensor = ir.tensor(np.zeros(channels, np.float32), name=name)
+        graph.register_initializer(
+            ir.Value(name=name, const_value=tensor, shape=ir.Shape([channels]), type=ir.TensorType(tensor.dtype))
+        )
+    return graph.initializers[name]

@@ -1,0 +1,38 @@
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from graphs.build import EARLY, Builder, add_output
+from graphs.layers import Layer
+from graphs.passes.rewrite import Rewrite
+
+
+@dataclass(frozen=True)
+class MeasureGradients(Rewrite):
+    """Adds the output `grad_rms` float32 [L]: root mean square of each layer's weight gradient.
+
+    Source: SURGEON (CVPR 2025), the gradient importance G of section 3.3.
+    """
+
+    layers: tuple[Layer, ...]
+
+    def rewrite(self, graph: ir.Graph) -> bool:
+        computed = {value.name: value for node in graph for value in node.outputs}
+        measure = Builder(graph, EARLY)
+        weights = {value.name: value for value in graph.inputs}
+        parts = [
+            _root_mean_square(measure, computed[f"{layer.parameter}_grad"], weights[layer.parameter])
+            for layer in self.layers
+        ]
+        total = measure.op("Concat", *parts, axis=0)
+        measure.at_end()
+        add_output(graph, total, "grad_rms", ir.DataType.FLOAT, [len(parts)])
+        return True
+
+
+def _root_mean_square(build: Builder, gradient: ir.Value, weight: ir.Value) -> ir.Value:
+    assert weight.shape is not None
+    count = int(np.prod(weight.shape.numpy()))
+    norm = build.op("ReduceL2", gradient, keepdims=1)
+    return build.op("Div", build.op("Reshape", norm, np.array([1])), float(np.sqrt(count)))

@@ -1,0 +1,79 @@
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from graphs.build import EARLY, SCHEDULE
+from graphs.passes.rewrite import Rewrite
+
+UPDATED = ".updated"
+"""A graph output NAME.updated is written over the graph input NAME."""
+
+
+@dataclass(frozen=True)
+class Schedule(Rewrite):
+    """The nodes stand in the order in which they are to run.
+
+    A node marked EARLY stands directly behind the last of what it needs, one marked LATE directly before the first
+    that needs it, the others in the order they had. A state input is overwritten after its last reader has run.
+    """
+
+    def rewrite(self, graph: ir.Graph) -> bool:
+        before = list(graph)
+        after = list(_order(graph))
+        if before == after:
+            return False
+        graph.remove(before)
+        graph.extend(after)
+        return True
+
+
+def _order(graph: ir.Graph) -> Iterator[ir.Node]:
+    plan = _Plan(graph)
+    anchors = [node for node in graph if node.metadata_props.get(SCHEDULE) is None]
+    for node in [*anchors, *graph]:
+        yield from plan.run(node)
+
+
+class _Plan:
+    """What has run so far, and what may run next."""
+
+    def __init__(self, graph: ir.Graph) -> None:
+        states = {value.name: value for value in graph.inputs}
+        self.place = {node: index for index, node in enumerate(graph)}
+        self.needs = {node: _needs(node, states) for node in graph}
+        self.needed_by: dict[ir.Node, list[ir.Node]] = {node: [] for node in graph}
+        for node, needed in self.needs.items():
+            for other in needed:
+                self.needed_by[other].append(node)
+        self.done: set[ir.Node] = set()
+
+    def run(self, node: ir.Node) -> Iterator[ir.Node]:
+        """What `node` still needs, then `node`, then every early node that has become ready."""
+        stack = [node]
+        while stack:
+            missing = self.needs[stack[-1]] - self.done
+            if stack[-1] not in self.done and missing:
+                stack.append(min(missing, key=self.place.__getitem__))
+                continue
+            node = stack.pop()
+            if node not in self.done:
+                self.done.add(node)
+                yield node
+                stack.extend(reversed(self._ready_after(node)))
+
+    def _ready_after(self, node: ir.Node) -> list[ir.Node]:
+        return [
+            other
+            for other in self.needed_by[node]
+            if other.metadata_props.get(SCHEDULE) == EARLY and other not in self.done and self.needs[other] <= self.done
+        ]
+
+
+def _needs(node: ir.Node, states: dict[str | None, ir.Value]) -> set[ir.Node]:
+    """The nodes that have to run before `node`: its producers, and who reads the state that it overwrites."""
+    needed = {value.producer() for value in node.inputs if value is not None}
+    for output in node.outputs:
+        if output.is_graph_output() and output.name is not None and output.name.endswith(UPDATED):
+            needed |= set(states[output.name.removesuffix(UPDATED)].consumers())
+    return {other for other in needed if other is not None and other is not node}

@@ -1,0 +1,59 @@
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from graphs.build import EARLY, LATE, Builder, add_input, add_output, producer
+from graphs.layers import Layer
+from graphs.passes.rewrite import Rewrite
+
+
+@dataclass(frozen=True)
+class SparsifyActivations(Rewrite):
+    """What each layer saves for its weight gradient waits as values and bits, pruned at a ratio fed at run time.
+
+    Adds the input `prune_ratios` float32 [L] and the output `kept_elements` int64 [L].
+    """
+
+    layers: tuple[Layer, ...]
+
+    def rewrite(self, graph: ir.Graph) -> bool:
+        ratios = _split_ratios(graph, len(self.layers))
+        gradients = {node.name: node for node in graph}
+        kept = [
+            _sparsify(graph, gradients[layer.gradient], ratio)
+            for layer, ratio in zip(self.layers, ratios, strict=True)
+        ]
+        report = Builder(graph, EARLY)
+        counts = [report.op("Shape", values) for values in kept]
+        total = report.op("Concat", *counts, axis=0)
+        report.at_end()
+        add_output(graph, total, "kept_elements", ir.DataType.INT64, [len(self.layers)])
+        return True
+
+
+def _split_ratios(graph: ir.Graph, count: int) -> list[ir.Value]:
+    ratios = add_input(graph, "prune_ratios", ir.DataType.FLOAT, [count])
+    split = Builder(graph)
+    pieces = split.ops("Split", count, ratios, np.ones(count, np.int64), axis=0)
+    split.before(graph[0])
+    return list(pieces)
+
+
+def _sparsify(graph: ir.Graph, gradient: ir.Node, ratio: ir.Value) -> ir.Value:
+    """Puts Sparsify behind the activation and Densify before `gradient`; returns the kept values."""
+    activation = gradient.inputs[1]
+    assert activation is not None
+    save = Builder(graph, EARLY)
+    values, bits = save.own("Sparsify", 2, activation, ratio)
+    shape = save.op("Shape", activation)
+    restore = Builder(graph, LATE)
+    (dense,) = restore.own("Densify", 1, values, bits, shape)
+    dense.shape, dense.type = activation.shape, activation.type
+    if activation.is_graph_input():
+        save.after(producer(ratio))
+    else:
+        save.after(producer(activation))
+    restore.before(gradient)
+    gradient.replace_input_with(1, dense)
+    return values

@@ -1,0 +1,64 @@
+"""What passes from one stage of a build to the next."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from graphs.layers import Layer
+from graphs.saved import SavedTensor
+from toolchain.driver.manifest import Preprocessing
+from toolchain.driver.refit import RefitEntry
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model as a graph in eval mode.
+
+    forward: `images` float32 [N, 3, H, W] -> `logits` float32 [N, C]; its initializers are named as the module's.
+    tensors: every parameter and running statistic by name. parameters: the names of those that can be trained.
+    """
+
+    model: str
+    image_size: int
+    classes: int
+    preprocessing: Preprocessing
+    forward: ir.Model = field(repr=False)
+    tensors: Mapping[str, np.ndarray] = field(repr=False)
+    parameters: tuple[str, ...] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Differentiated:
+    """What the differentiating engine wrote: the training graph and, in `folder`, its artifacts for a device."""
+
+    training: ir.Model = field(repr=False)
+    trained: tuple[str, ...] = field(repr=False)
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """The training graph with its saved activations pruned; `layers` in the order of `prune_ratios`."""
+
+    training: ir.Model = field(repr=False)
+    layers: tuple[Layer, ...]
+    saved: tuple[SavedTensor, ...]
+    dense_saved_bytes_per_sample: int
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """The whole step in standard operators: forward, loss, backward and optimizer."""
+
+    step: ir.Model = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The inference model with BatchNorm folded, and how each of its weights follows from the parameters."""
+
+    infer: ir.Model = field(repr=False)
+    refit: tuple[RefitEntry, ...] = field(repr=False)

@@ -1,0 +1,56 @@
+"""What an adaptation method declares; the compiler does the rest."""
+
+from dataclasses import dataclass, field
+from typing import Literal, Union
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam with bias correction and no weight decay (Kingma and Ba 2015, algorithm 1)."""
+
+    learning_rate: float
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-8
+    name: str = field(default="adam", init=False)
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent with heavy-ball momentum, as torch.optim.SGD without dampening."""
+
+    learning_rate: float
+    momentum: float = 0.9
+    name: str = field(default="sgd", init=False)
+
+
+Optimizer = Union[Adam, SGD]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """How importance is measured before a step: on `samples` random images, pruned at `prune_ratio`."""
+
+    samples: int
+    prune_ratio: float
+
+
+@dataclass(frozen=True)
+class Method:
+    """One adaptation method.
+
+    train: the name of the choice. trains: which kinds of layer it trains. parameters: which of their tensors.
+    BatchNorm normalises with the statistics of the batch; momentum: how fast its running statistics follow.
+    controller: what chooses the prune ratios: "dense" (0 everywhere), "static" (one ratio) or "surgeon".
+    """
+
+    name: str
+    source: str
+    train: Literal["full", "bn"]
+    trains: frozenset[Literal["conv", "linear", "batchnorm", "layernorm"]]
+    parameters: frozenset[Literal["weight", "bias"]]
+    optimizer: Optimizer
+    controller: Literal["dense", "static", "surgeon"]
+    loss: Literal["entropy"] = "entropy"
+    momentum: float = 0.1
+    probe: Probe = Probe(samples=1, prune_ratio=0.9)

@@ -1,0 +1,119 @@
+"""The forward graph with its gradient, by ONNX Runtime training.
+
+This file is all that knows the engine, which is frozen at 1.19.2: another one has to offer `differentiate` alone.
+"""
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from graphs.losses import LOSSES
+from graphs.origin import module_of
+from graphs.passes.use_batch_statistics import UseBatchStatistics
+from toolchain.artifacts import Differentiated, Traced
+from toolchain.errors import ModelError
+from toolchain.methods.declaration import Method
+
+IR_VERSION = 10
+"""The newest ONNX IR version that onnxruntime 1.19 loads."""
+
+TRAINABLE = {
+    "Conv": "conv",
+    "Gemm": "linear",
+    "MatMul": "linear",
+    "BatchNormalization": "batchnorm",
+    "LayerNormalization": "layernorm",
+}
+ROLES = {1: "weight", 2: "bias"}
+"""Which input of these operators is which parameter."""
+
+
+def differentiate(traced: Traced, method: Method, folder: Path) -> Differentiated:
+    """Appends loss and gradient; writes the engine's artifacts (models, checkpoint) into `folder`.
+
+    Raises ModelError when the method has nothing to train in this model, or an operator has no gradient.
+    """
+    trained = _trained_parameters(traced, method)
+    forward = traced.forward.clone()
+    LOSSES[method.loss](forward.graph)
+    UseBatchStatistics(method.momentum)(forward)
+    _generate(_for_engine(forward), traced, trained, folder)
+    return Differentiated(ir.load(folder / "training_model.onnx"), trained, folder)
+
+
+def _trained_parameters(traced: Traced, method: Method) -> tuple[str, ...]:
+    chosen = {
+        value.name
+        for node in traced.forward.graph
+        if TRAINABLE.get(node.op_type) in method.trains
+        for index, value in enumerate(node.inputs)
+        if value is not None and ROLES.get(index) in method.parameters
+    }
+    trained = tuple(name for name in traced.parameters if name in chosen)
+    if not trained:
+        kinds = " or ".join(sorted(method.trains))
+        raise ModelError(f"method {method.name} trains {kinds} layers, and {traced.model} has none: choose another")
+    return trained
+
+
+def _for_engine(forward: ir.Model) -> onnx.ModelProto:
+    """The proto with the loss as the first output, which is where the engine starts from."""
+    outputs = list(forward.graph.outputs)
+    forward.graph.outputs[:] = [outputs[1], outputs[0]]
+    proto = ir.to_proto(forward)
+    proto.ir_version = IR_VERSION
+    return proto
+
+
+def _generate(forward: onnx.ModelProto, traced: Traced, trained: tuple[str, ...], folder: Path) -> None:
+    from onnxruntime.training import artifacts  # loads for seconds, and only this stage needs it
+
+    frozen = [name for name in traced.tensors if name not in trained]
+    try:
+        with _silenced():
+            artifacts.generate_artifacts(
+                forward,
+                requires_grad=list(trained),
+                frozen_params=frozen,
+                optimizer=artifacts.OptimType.AdamW,
+                artifact_directory=folder,
+            )
+    except RuntimeError as error:
+        raise ModelError(_explanation(str(error), traced)) from error
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """The engine's native code logs hundreds of lines to the process's own streams, whatever its log level."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = os.dup(1), os.dup(2)
+    with tempfile.TemporaryFile() as sink:
+        os.dup2(sink.fileno(), 1)
+        os.dup2(sink.fileno(), 2)
+        try:
+            yield
+        finally:
+            for stream, saved in zip((1, 2), kept, strict=True):
+                os.dup2(saved, stream)
+                os.close(saved)
+
+
+def _explanation(message: str, traced: Traced) -> str:
+    found = re.search(r"has not been registered: (\w+) for node (\S+)", message)
+    if found is None:
+        return f"{traced.model} could not be differentiated: {message.strip().splitlines()[-1]}"
+    op_type, name = found.groups()
+    nodes = [node for node in traced.forward.graph if node.name == name]
+    place = f" in module {module_of(nodes[0])}" if nodes else ""
+    return (
+        f"{traced.model} uses {op_type}{place} (node {name}), which has no gradient: "
+        "replace that module, or choose a model without it"
+    )
