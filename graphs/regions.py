@@ -2,15 +2,18 @@
 
 import onnx_ir as ir
 
+from graphs.build import LATE, SCHEDULE
+
 SEED = "loss_grad"
 """The gradient of the loss with respect to itself, from which the backward part follows."""
 
 
 def backward_nodes(graph: ir.Graph) -> set[ir.Node]:
-    """Every node that depends on the gradient of the loss. All others are forward."""
+    """Every node that depends on the gradient of the loss or restores what was saved for one. All others are forward."""
     reached: set[ir.Node] = set()
     for node in graph:
-        if any(value is not None and _is_gradient(value, reached) for value in node.inputs):
+        restores = node.metadata_props.get(SCHEDULE) == LATE
+        if restores or any(value is not None and _is_gradient(value, reached) for value in node.inputs):
             reached.add(node)
     return reached
 
@@ -20,12 +23,22 @@ def _is_gradient(value: ir.Value, reached: set[ir.Node]) -> bool:
 
 
 def saved_values(graph: ir.Graph) -> list[ir.Value]:
-    """Values that a forward node computes and a backward node reads: they wait in memory in between."""
+    """Values that depend on the batch, computed forward and read backward: they wait in memory in between."""
     backward = backward_nodes(graph)
     return [
         value
-        for node in graph
+        for node in batch_nodes(graph)
         if node not in backward
         for value in node.outputs
         if any(reader in backward for reader in value.consumers())
     ]
+
+
+def batch_nodes(graph: ir.Graph) -> list[ir.Node]:
+    """Every node that depends on the images, in order."""
+    images = graph.inputs[0]
+    reached: dict[ir.Node, None] = {}
+    for node in graph:
+        if any(value is not None and (value is images or value.producer() in reached) for value in node.inputs):
+            reached[node] = None
+    return list(reached)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 
 from graphs.layers import Layer
@@ -45,20 +46,20 @@ class Rewritten:
 
     training: ir.Model = field(repr=False)
     layers: tuple[Layer, ...]
-    saved: tuple[SavedTensor, ...]
     dense_saved_bytes_per_sample: int
 
 
 @dataclass(frozen=True)
 class Lowered:
-    """The whole step in standard operators: forward, loss, backward and optimizer."""
+    """The whole step: forward, loss, backward and optimizer; standard operators but for those of `graphs.ops`."""
 
     step: ir.Model = field(repr=False)
+    saved: tuple[SavedTensor, ...]
 
 
 @dataclass(frozen=True)
 class Exported:
     """The inference model with BatchNorm folded, and how each of its weights follows from the parameters."""
 
-    infer: ir.Model = field(repr=False)
+    infer: onnx.ModelProto = field(repr=False)
     refit: tuple[RefitEntry, ...] = field(repr=False)

@@ -5,6 +5,7 @@ import onnx_ir as ir
 
 from graphs.build import EARLY, SCHEDULE
 from graphs.passes.rewrite import Rewrite
+from graphs.regions import batch_nodes
 
 UPDATED = ".updated"
 """A graph output NAME.updated is written over the graph input NAME."""
@@ -46,6 +47,7 @@ class _Plan:
         for node, needed in self.needs.items():
             for other in needed:
                 self.needed_by[other].append(node)
+        self.of_batch = set(batch_nodes(graph))
         self.done: set[ir.Node] = set()
 
     def run(self, node: ir.Node) -> Iterator[ir.Node]:
@@ -63,11 +65,12 @@ class _Plan:
                 stack.extend(reversed(self._ready_after(node)))
 
     def _ready_after(self, node: ir.Node) -> list[ir.Node]:
-        return [
-            other
-            for other in self.needed_by[node]
-            if other.metadata_props.get(SCHEDULE) == EARLY and other not in self.done and self.needs[other] <= self.done
-        ]
+        return [other for other in self.needed_by[node] if self._is_ready(other)]
+
+    def _is_ready(self, node: ir.Node) -> bool:
+        """Whether an early node could run now, perhaps behind some that do not wait for the batch."""
+        early = node.metadata_props.get(SCHEDULE) == EARLY
+        return early and node not in self.done and not (self.needs[node] - self.done) & self.of_batch
 
 
 def _needs(node: ir.Node, states: dict[str | None, ir.Value]) -> set[ir.Node]:

@@ -1,0 +1,184 @@
+"""How large every tensor of a graph is, for a given batch and given prune ratios, without running it."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.shape_inference
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+SMALL = 1024
+"""Tensors up to this many elements are computed where they can be: shapes and ratios are made of them."""
+
+
+@dataclass(frozen=True)
+class TensorSize:
+    dtype: ir.DataType
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    @property
+    def bytes(self) -> int:
+        return int(self.elements * self.dtype.bitwidth) // 8
+
+
+def kept_count(elements: int, ratio: float) -> int:
+    """k = floor(n (1 - p)), in float64 from the float32 ratio."""
+    return int(np.floor(np.float64(elements) * (1.0 - np.float64(np.float32(ratio)))))
+
+
+def find_sizes(graph: ir.Graph, batch: int, ratios: Sequence[float] = ()) -> dict[ir.Value, TensorSize]:
+    """The size of every value that can be told. ratios: [L], the prune ratios; only Sparsify needs them."""
+    return _Interpreter(graph, batch, ratios).run()
+
+
+@dataclass
+class _Interpreter:
+    """Walks a graph with the shape of every value, and the content of the small integers among them."""
+
+    graph: ir.Graph
+    batch: int
+    ratios: Sequence[float]
+    sizes: dict[ir.Value, TensorSize] = field(default_factory=dict)
+    known: dict[ir.Value, np.ndarray] = field(default_factory=dict)
+
+    def run(self) -> dict[ir.Value, TensorSize]:
+        for value in [*self.graph.inputs, *self.graph.initializers.values()]:
+            self._declare(value)
+        self._learn_ratios()
+        for node in self.graph:
+            self._visit(node)
+        return self.sizes
+
+    def _declare(self, value: ir.Value) -> None:
+        if value.shape is None or value.dtype is None:
+            return
+        dims = value.shape.evaluate({"N": self.batch}).dims
+        if all(isinstance(dim, int) for dim in dims):
+            self.sizes[value] = TensorSize(value.dtype, tuple(int(str(dim)) for dim in dims))
+        if value.const_value is not None and value in self.sizes and self.sizes[value].elements <= SMALL:
+            self.known[value] = value.const_value.numpy()
+
+    def _learn_ratios(self) -> None:
+        for value in self.graph.inputs:
+            if value.name == "prune_ratios" and len(self.ratios):
+                self.known[value] = np.asarray(self.ratios, np.float32)
+
+    def _visit(self, node: ir.Node) -> None:
+        rule = RULES.get(node.op_type)
+        if rule is not None:
+            self._record(node, rule(self, node))
+        elif self._is_computable(node):
+            self._compute(node)
+        else:
+            self._record(node, self._inferred(node))
+
+    def _record(self, node: ir.Node, sizes: Sequence[TensorSize | None]) -> None:
+        for value, size in zip(node.outputs, sizes, strict=False):
+            if size is not None:
+                self.sizes[value] = size
+            else:
+                self._declare(value)
+
+    def _is_computable(self, node: ir.Node) -> bool:
+        return node.domain == "" and bool(node.inputs) and all(v is None or v in self.known for v in node.inputs)
+
+    def _compute(self, node: ir.Node) -> None:
+        feeds = {str(value.name): self.known[value] for value in node.inputs if value is not None}
+        results = ReferenceEvaluator(ir.to_proto(node)).run(None, feeds)
+        for value, result in zip(node.outputs, results, strict=True):
+            array = np.asarray(result)
+            self.sizes[value] = TensorSize(ir.DataType.from_numpy(array.dtype), array.shape)
+            if array.size <= SMALL:
+                self.known[value] = array
+
+    def _inferred(self, node: ir.Node) -> list[TensorSize | None]:
+        nothing: list[TensorSize | None] = [None] * len(node.outputs)
+        if any(value is not None and value not in self.sizes for value in node.inputs):
+            return nothing
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self.graph.opset_imports[""], node.domain)
+        except onnx.defs.SchemaError:
+            return nothing
+        types = {str(v.name): _type_proto(self.sizes[v]) for v in node.inputs if v is not None}
+        data = {str(v.name): onnx.numpy_helper.from_array(self.known[v]) for v in node.inputs if v in self.known}
+        found = onnx.shape_inference.infer_node_outputs(schema, ir.to_proto(node), types, data)
+        return [_size(found.get(str(value.name))) for value in node.outputs]
+
+
+Rule = Callable[[_Interpreter, ir.Node], Sequence[TensorSize | None]]
+
+
+def _size_of_shape(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+    """Shape and Size, whose results are known although their input is not."""
+    source = node.inputs[0]
+    assert source is not None
+    if source not in walk.sizes:
+        return [None]
+    shape = np.array(walk.sizes[source].shape, np.int64)
+    start = node.attributes["start"].as_int() if "start" in node.attributes else 0
+    end = node.attributes["end"].as_int() if "end" in node.attributes else len(shape)
+    result = shape[start:end] if node.op_type == "Shape" else np.array(shape.prod(), np.int64)
+    walk.known[node.outputs[0]] = result
+    return [TensorSize(ir.DataType.INT64, result.shape)]
+
+
+def _sparsify(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+    dense, ratio = node.inputs
+    assert dense is not None and ratio is not None
+    elements = walk.sizes[dense].elements
+    kept = kept_count(elements, float(walk.known[ratio][0])) if ratio in walk.known else elements
+    return [TensorSize(walk.sizes[dense].dtype, (kept,)), TensorSize(ir.DataType.UINT8, (-(-elements // 8),))]
+
+
+def _pack(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+    assert node.inputs[0] is not None
+    return [TensorSize(ir.DataType.UINT8, (-(-walk.sizes[node.inputs[0]].elements // 8),))]
+
+
+def _of_shape(dtype: ir.DataType, index: int) -> Rule:
+    """An operator whose output has the shape that its input `index` says."""
+
+    def rule(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+        shape = node.inputs[index]
+        assert shape is not None
+        return [TensorSize(dtype, tuple(int(dim) for dim in walk.known[shape]))]
+
+    return rule
+
+
+def _normalised(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+    """BatchNormInternal: like its input, and four statistics a channel."""
+    activation, scale = node.inputs[:2]
+    assert activation is not None and scale is not None
+    return [walk.sizes[activation], *[walk.sizes[scale]] * 4]
+
+
+RULES: Mapping[str, Rule] = {
+    "Shape": _size_of_shape,
+    "Size": _size_of_shape,
+    "Sparsify": _sparsify,
+    "Densify": _of_shape(ir.DataType.FLOAT, 2),
+    "PackMask": _pack,
+    "UnpackMask": _of_shape(ir.DataType.BOOL, 1),
+    "BatchNormInternal": _normalised,
+}
+
+
+def _type_proto(size: TensorSize) -> onnx.TypeProto:
+    return onnx.helper.make_tensor_type_proto(int(size.dtype), size.shape)
+
+
+def _size(found: Any) -> TensorSize | None:
+    if found is None or not found.tensor_type.HasField("shape"):
+        return None
+    dims = found.tensor_type.shape.dim
+    if not all(dim.HasField("dim_value") for dim in dims):
+        return None
+    return TensorSize(ir.DataType(found.tensor_type.elem_type), tuple(dim.dim_value for dim in dims))

@@ -1,0 +1,85 @@
+"""What happens to one batch."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.driver.tiny_bundle import random_images
+from toolchain.driver.adaptation import Adapter, Settings, SkippedBatch, parse_ratios
+from toolchain.driver.budget import step_bytes
+from toolchain.driver.bundle import Bundle
+from toolchain.driver.manifest import Manifest, ProbeFacts
+from toolchain.driver.step import Step, StepResult
+from toolchain.errors import BundleError
+
+AUTO = Settings(prune_ratios=None, importance="probe", budget=None, learning_rate=0.05, seed=0)
+
+
+@pytest.fixture
+def step(shipped: Path) -> Step:
+    return Step(Bundle(shipped), threads=1)
+
+
+@pytest.fixture
+def manifest(shipped: Path) -> Manifest:
+    return Bundle(shipped).manifest
+
+
+def with_controller(manifest: Manifest, name: str) -> Manifest:
+    return replace(manifest, method=replace(manifest.method, controller=name))
+
+
+def test_update_that_is_not_finite_is_noticed_in_its_own_batch(step: Step, manifest: Manifest) -> None:
+    adapter = Adapter(manifest, step, replace(AUTO, learning_rate=float("inf")))
+    with pytest.raises(SkippedBatch, match="updated parameter") as skipped:
+        adapter.adapt(random_images(4))
+    assert skipped.value.state_is_lost
+
+
+def test_images_that_are_not_finite_never_reach_the_step(step: Step, manifest: Manifest) -> None:
+    before = {name: array.tobytes() for name, array in step.state.items()}
+    images = random_images(4)
+    images[0, 0, 0, 0] = np.inf
+    with pytest.raises(SkippedBatch, match="images") as skipped:
+        Adapter(manifest, step, AUTO).adapt(images)
+    assert not skipped.value.state_is_lost
+    assert {name: array.tobytes() for name, array in step.state.items()} == before
+
+
+def test_dense_and_static_controllers(step: Step, manifest: Manifest) -> None:
+    dense = Adapter(with_controller(manifest, "dense"), step, AUTO).adapt(random_images(4))
+    assert dense.prune_ratios == [0.0, 0.0]
+    static = Adapter(with_controller(manifest, "static"), step, AUTO).adapt(random_images(4))
+    assert static.prune_ratios == [np.float32(0.9)] * 2
+    with pytest.raises(BundleError, match="'psychic'"):
+        Adapter(with_controller(manifest, "psychic"), step, AUTO).adapt(random_images(4))
+
+
+def test_probe_stays_inside_the_budget_too(step: Step, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    probed, probe = [], step.probe
+
+    def recording(images: np.ndarray, ratios: np.ndarray) -> StepResult:
+        probed.append((images, ratios))
+        return probe(images, ratios)
+
+    monkeypatch.setattr(step, "probe", recording)
+    greedy = replace(manifest, method=replace(manifest.method, probe=ProbeFacts(samples=2, prune_ratio=0.0)))
+    Adapter(greedy, step, replace(AUTO, budget=50)).adapt(random_images(4))
+    ((images, ratios),) = probed
+    assert len(images) == 2 and 40 <= step_bytes(manifest, 2, ratios) <= 50
+
+
+def test_importance_is_not_taken_from_a_skipped_batch(step: Step, manifest: Manifest) -> None:
+    adapter = Adapter(manifest, step, replace(AUTO, importance="previous"))
+    first = adapter.adapt(random_images(4)).prune_ratios
+    with pytest.raises(SkippedBatch):
+        adapter.adapt(np.full((4, 3, 4, 4), np.nan, np.float32))
+    assert adapter.adapt(random_images(4, seed=1)).prune_ratios != first
+
+
+def test_ratios_as_text() -> None:
+    assert parse_ratios("auto", 2) is None
+    ratios = parse_ratios("0.9", 2)
+    assert ratios is not None and ratios.tolist() == [np.float32(0.9)] * 2

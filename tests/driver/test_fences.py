@@ -1,0 +1,44 @@
+"""What reaches the device stays within Python 3.8, numpy, and one file each for onnxruntime and Pillow."""
+
+import ast
+from pathlib import Path
+from typing import Iterator, Set
+
+import pytest
+
+from tests.driver.tiny_bundle import ROOT
+
+DRIVER = ROOT / "toolchain/driver"
+FILES = [*sorted(DRIVER.glob("*.py")), ROOT / "toolchain/errors.py", ROOT / "toolchain/__init__.py"]
+STANDARD = {
+    "argparse", "contextlib", "ctypes", "dataclasses", "fcntl", "hashlib", "importlib", "json", "os", "pathlib",
+    "platform", "re", "statistics", "sys", "time", "traceback", "typing",
+}  # fmt: skip
+ONLY_IN = {"onnxruntime": "session_onnxruntime.py", "PIL": "images.py"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_file_parses_as_python_3_8(path: Path) -> None:
+    ast.parse(path.read_text(), feature_version=(3, 8))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_file_imports_nothing_else(path: Path) -> None:
+    third = {name for name, only in ONLY_IN.items() if path.name == only}
+    allowed = STANDARD | {"numpy"} | third
+    for name in imported(path):
+        inside = name.startswith("toolchain.driver.") or name in ("toolchain", "toolchain.errors")
+        assert inside or name.split(".")[0] in allowed, f"{path.name} imports {name}"
+
+
+def imported(path: Path) -> Set[str]:
+    return set(_imports(ast.parse(path.read_text())))
+
+
+def _imports(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, "relative import"
+            yield str(node.module)

@@ -1,0 +1,90 @@
+"""`adapt`: predict batches of images and adapt the weights to them."""
+
+from pathlib import Path
+from typing import Any, Optional
+
+from toolchain.driver.adaptation import Adapter, BatchResult, SkippedBatch, settings_from, summary
+from toolchain.driver.bundle import Bundle
+from toolchain.driver.bytesize import format_bytes
+from toolchain.driver.images import batches, open_images
+from toolchain.driver.output import emit, progress, warn
+from toolchain.driver.state import StateFolder, open_state
+from toolchain.driver.step import Step
+
+
+def run(path: Path, options: Any) -> int:
+    """Print one result a batch, after what it taught was saved."""
+    bundle = Bundle(path)
+    settings = settings_from(options, bundle.manifest)
+    images = open_images(options.images, bundle.manifest.model)
+    step = Step(bundle, options.threads)
+    saver = _Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
+    adapter = Adapter(bundle.manifest, step, settings)
+    for index, batch in enumerate(batches(images, options.batch or bundle.manifest.batch), saver.resume() + 1):
+        progress(f"batch {index}")
+        _adapt(adapter, saver, index, batch, options.json)
+    saver.finish()
+    return 0
+
+
+def _adapt(adapter: Adapter, saver: "_Saver", index: int, batch: Any, as_json: bool) -> None:
+    try:
+        result = adapter.adapt(batch)
+    except SkippedBatch as skipped:
+        _report_skipped(skipped, index, as_json)
+        if skipped.state_is_lost:
+            saver.restore()
+        return
+    saver.learnt(index)
+    progress("")
+    emit({"step": index, **summary(result)}, _line(index, result), as_json)
+
+
+def _report_skipped(skipped: SkippedBatch, index: int, as_json: bool) -> None:
+    progress("")
+    warn(f"batch {index} is skipped: {skipped}")
+    emit({"step": index, "skipped": str(skipped)}, f"batch {index}  skipped: {skipped}", as_json)
+
+
+def _line(index: int, result: BatchResult) -> str:
+    kept, dense = format_bytes(result.kept_bytes), format_bytes(result.dense_bytes)
+    facts = f"loss {result.loss:.4f}  kept {kept} of {dense}  {result.seconds:.2f} s"
+    return f"batch {index}  {facts}  {result.predictions}"
+
+
+class _Saver:
+    """Keeps the step's state and its folder together. every: batches between two saves; None: never save."""
+
+    def __init__(self, step: Step, folder: StateFolder, every: Optional[int]) -> None:
+        self._step = step
+        self._folder = folder
+        self._every = every
+        self._unsaved = 0
+        self._index = 0
+
+    def resume(self) -> int:
+        """Go on from the last good state; returns the number of batches that it has seen."""
+        if self._every is not None:
+            self._folder.claim()
+        return self.restore()
+
+    def restore(self) -> int:
+        """Set the state to what was saved last, or to what was shipped."""
+        saved = self._folder.load()
+        self._step.restore(saved.tensors if saved else None)
+        self._unsaved = 0
+        return saved.step if saved else 0
+
+    def learnt(self, index: int) -> None:
+        """Another batch has changed the state."""
+        self._index, self._unsaved = index, self._unsaved + 1
+        if self._every is not None and self._unsaved >= self._every:
+            self._save()
+
+    def finish(self) -> None:
+        if self._every is not None and self._unsaved:
+            self._save()
+
+    def _save(self) -> None:
+        self._folder.save(self._index, self._step.state)
+        self._unsaved = 0

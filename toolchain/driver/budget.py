@@ -1,0 +1,77 @@
+"""How many bytes a step keeps for its backward pass, and prune ratios that keep them inside a budget."""
+
+from typing import Sequence
+
+import numpy as np
+
+from toolchain.driver.bytesize import format_bytes
+from toolchain.driver.manifest import Manifest
+from toolchain.errors import UsageError
+
+_BISECTIONS = 60
+
+
+def kept_elements(elements: np.ndarray, ratios: np.ndarray) -> np.ndarray:
+    """k = floor(n · (1 - p)) int64 [L], in float64 from float32 ratios, as the step's graph computes it."""
+    keep = 1.0 - ratios.astype(np.float32).astype(np.float64)
+    return np.floor(elements.astype(np.float64) * keep).astype(np.int64)
+
+
+def kept_bytes(manifest: Manifest, batch: int, kept: Sequence[int]) -> int:
+    """Bytes that wait for the backward pass, `kept` elements a layer: values, bitmaps, and all else that is saved."""
+    bitmaps = sum((layer.elements_per_sample * batch + 7) // 8 for layer in manifest.layers)
+    others = sum(saved.bytes + saved.bytes_per_sample * batch for saved in manifest.saved)
+    return 4 * sum(int(k) for k in kept) + bitmaps + others
+
+
+def step_bytes(manifest: Manifest, batch: int, ratios: np.ndarray) -> int:
+    """Bytes that a step at these ratios [L] keeps."""
+    return kept_bytes(manifest, batch, kept_elements(_elements(manifest, batch), ratios).tolist())
+
+
+def fit_ratios(manifest: Manifest, batch: int, ratios: np.ndarray, budget: int) -> np.ndarray:
+    """Ratios float32 [L] that keep the largest same share of what `ratios` keeps and fit `budget` bytes.
+
+    Raises UsageError if the step does not fit even when it keeps no activation.
+    """
+    if step_bytes(manifest, batch, ratios) <= budget:
+        return ratios
+    if kept_bytes(manifest, batch, []) > budget:
+        raise UsageError(_too_small(manifest, batch, budget))
+    share, too_much = 0.0, 1.0
+    for _ in range(_BISECTIONS):
+        middle = (share + too_much) / 2
+        if step_bytes(manifest, batch, _scale(ratios, middle)) <= budget:
+            share = middle
+        else:
+            too_much = middle
+    return _scale(ratios, share)
+
+
+def largest_batch(manifest: Manifest, budget: int, limit: int) -> int:
+    """Most images, up to `limit`, whose step can be made to fit `budget` bytes; 0 if none."""
+    fitting, too_many = 0, limit + 1
+    while too_many - fitting > 1:
+        middle = (fitting + too_many) // 2
+        if kept_bytes(manifest, middle, []) <= budget:
+            fitting = middle
+        else:
+            too_many = middle
+    return fitting
+
+
+def _elements(manifest: Manifest, batch: int) -> np.ndarray:
+    return np.array([layer.elements_per_sample * batch for layer in manifest.layers], dtype=np.int64)
+
+
+def _scale(ratios: np.ndarray, share: float) -> np.ndarray:
+    return (1.0 - share * (1.0 - ratios.astype(np.float64))).astype(np.float32)
+
+
+def _too_small(manifest: Manifest, batch: int, budget: int) -> str:
+    least, fitting = kept_bytes(manifest, batch, []), largest_batch(manifest, budget, batch)
+    advice = f"the largest batch that fits is {fitting}" if fitting else "not even one image fits"
+    return (
+        f"a step of {batch} images keeps at least {least} bytes ({format_bytes(least)}) with every activation pruned, "
+        f"the budget is {budget} ({format_bytes(budget)}): {advice}; raise --budget or lower --batch"
+    )

@@ -1,0 +1,189 @@
+"""What manifest.json of a bundle says (format 1), read and written."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, List, Optional, Tuple, Union
+
+from toolchain.driver.structure import Mismatch, decode
+from toolchain.errors import BundleError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From decoded RGB uint8 to float32 [3, crop, crop]: resize, centre crop, scale to 0…range, (x - mean) / std.
+
+    resize: length of the shorter side in pixels; None: the image is resized to exactly crop x crop.
+    """
+
+    resize: Optional[int]
+    interpolation: str
+    crop: int
+    range: float
+    mean: Tuple[float, ...]
+    std: Tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    name: str
+    classes: int
+    channels: int
+    image_size: int
+    preprocessing: Preprocessing
+
+
+@dataclass(frozen=True)
+class ProbeFacts:
+    """Importance is measured on `samples` images of a batch, every layer pruned at `prune_ratio`."""
+
+    samples: int
+    prune_ratio: float
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """prune_ratio: the ratio of the static controller; None: the probe's."""
+
+    name: str
+    train: str
+    controller: str
+    learning_rate: float
+    optimizer: str
+    probe: ProbeFacts
+    prune_ratio: Optional[float] = None
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A place whose saved activation is pruned."""
+
+    name: str
+    kind: str
+    elements_per_sample: int
+    parameter: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class Saved:
+    """Something else that waits for the backward pass: `bytes` + `bytes_per_sample` a sample."""
+
+    name: str
+    kind: str
+    bytes_per_sample: int
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class TensorFacts:
+    """An input or output of a graph. shape: lengths, or "N" for the batch. updates: the input that it replaces."""
+
+    name: str
+    role: str
+    dtype: str
+    shape: Tuple[Union[int, str], ...]
+    updates: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class StepFacts:
+    """The graph of one adaptation step."""
+
+    file: str
+    inputs: Tuple[TensorFacts, ...]
+    outputs: Tuple[TensorFacts, ...]
+
+    def input(self, role: str) -> TensorFacts:
+        """The only input with this role."""
+        return _only(role, [tensor for tensor in self.inputs if tensor.role == role])
+
+    def output(self, role: str) -> TensorFacts:
+        """The only output with this role."""
+        return _only(role, [tensor for tensor in self.outputs if tensor.role == role])
+
+    def inputs_of(self, *roles: str) -> List[TensorFacts]:
+        return [tensor for tensor in self.inputs if tensor.role in roles]
+
+    def updates(self) -> Dict[str, str]:
+        """State output → the input that it replaces."""
+        return {tensor.name: tensor.updates for tensor in self.outputs if tensor.role == "state" and tensor.updates}
+
+
+@dataclass(frozen=True)
+class InferFacts:
+    file: str
+    input: str
+    output: str
+    recipe: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    format: int
+    toolchain: str
+    model: ModelFacts
+    method: MethodFacts
+    batch: int
+    memory_budget: Optional[int]
+    target: Dict[str, Any]
+    layers: Tuple[Layer, ...]
+    saved: Tuple[Saved, ...]
+    dense_saved_bytes_per_sample: int
+    step: StepFacts
+    infer: InferFacts
+    reference: str
+    files: Dict[str, FileFacts]
+
+    def dense_bytes(self, batch: int) -> int:
+        """Bytes that a step without pruning keeps for the backward pass."""
+        return self.dense_saved_bytes_per_sample * batch
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read manifest.json. Raises BundleError if it is missing, malformed or of a newer format."""
+    document = _parse(path)
+    _check_format(path, document.get("format"))
+    try:
+        return decode(Manifest, document)
+    except Mismatch as error:
+        raise BundleError(f"{path}: {error}: build the bundle again") from error
+
+
+def manifest_text(manifest: Manifest) -> str:
+    """The text of manifest.json."""
+    return json.dumps(dataclasses.asdict(manifest), indent=1) + "\n"
+
+
+def _only(role: str, tensors: List[TensorFacts]) -> TensorFacts:
+    if len(tensors) != 1:
+        raise BundleError(f"manifest.json: {len(tensors)} tensors of the step have the role {role!r}, expected one")
+    return tensors[0]
+
+
+def _parse(path: Path) -> Dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BundleError(f"{path} is missing: {path.parent} is not a bundle, or was not copied whole") from error
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path} cannot be read ({error}): copy the bundle again") from error
+    return document if isinstance(document, dict) else {}
+
+
+def _check_format(path: Path, found: object) -> None:
+    if not isinstance(found, int):
+        raise BundleError(f"{path} names no bundle format: build the bundle again")
+    if found > FORMAT:
+        raise BundleError(
+            f"{path} has format {found}, this driver reads up to {FORMAT}: "
+            "update toolchain, or rebuild the bundle with this one"
+        )

@@ -1,0 +1,9 @@
+"""The adaptation step in eager PyTorch, written to be read: what `verify` and the tests compare compiled graphs with.
+
+- pruning: which elements of an activation are kept
+- gradients: how a gradient is formed from what was kept
+- interception: where the layers of a model meet both (attention and batch_moments: what two of them need)
+- step: one adaptation step
+- controller: SURGEON's prune ratios
+- surgeon: SURGEON's loop over a stream of batches
+"""

@@ -1,0 +1,142 @@
+"""Where a model's layers meet the pruning: the functions that its modules call are replaced while it runs.
+
+A layer is known by the weight that it is called with, so a module needs no twin, and a subclass that pads its input
+first, or an attention that keeps its weights as bare parameters, needs no exception.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from toolchain.errors import ModelError
+from toolchain.reference.attention import self_attention
+from toolchain.reference.batch_moments import BatchMoments
+from toolchain.reference.gradients import scale, standardise, standardise_by, with_gradient_of
+from toolchain.reference.pruning import keep_largest, kept_count
+
+
+class Layer(NamedTuple):
+    """A place whose saved activation is pruned: the input of what multiplies by `weight`.
+
+    kind: "conv", "linear", "batchnorm" or "layernorm".
+    """
+
+    name: str
+    kind: str
+    weight_name: str
+    weight: nn.Parameter
+
+    @property
+    def key(self) -> tuple[str, int]:
+        return self.kind, id(self.weight)
+
+
+def per_channel(parameter: Tensor, x: Tensor) -> Tensor:
+    """[C] so that it broadcasts to `x`, [N, C, ...]."""
+    return parameter.view(-1, *[1] * (x.ndim - 2))
+
+
+class PrunedForward(TorchFunctionMode):
+    """While it is active, a forward pass saves the input of `layers[i]` pruned at `ratios[i]`; values stay exact.
+
+    statistics: what every BatchNorm normalises with, "batch" or "running". Afterwards `moments` holds what each
+    BatchNorm with batch statistics saw, in the order of execution.
+    """
+
+    def __init__(self, layers: Sequence[Layer], ratios: Sequence[float], statistics: str) -> None:
+        super().__init__()
+        self.layers, self.statistics = layers, statistics
+        self.ratios = dict(zip((layer.key for layer in layers), ratios, strict=True))
+        self.kept: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
+        self.moments: list[BatchMoments] = []
+        self.replacements: dict[Any, Callable[..., Any]] = {
+            functional.conv2d: self.conv2d,
+            functional.linear: self.linear,
+            functional.batch_norm: self.batch_norm,
+            functional.layer_norm: self.layer_norm,
+            functional.multi_head_attention_forward: self.attention,
+        }
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self.replacements.get(function, function)(*args, **(kwargs or {}))
+
+    def prunes(self, kind: str, weight: Any) -> bool:
+        return (kind, id(weight)) in self.ratios
+
+    def keep(self, kind: str, weight: Tensor | None, x: Tensor) -> Tensor:
+        """What the layer with this weight saves of `x`: its largest elements, or all where the layer is not pruned."""
+        if not self.prunes(kind, weight):
+            return x.detach()
+        count = kept_count(x.numel(), self.ratios[kind, id(weight)])
+        self.kept[kind, id(weight)].append(count)
+        return keep_largest(x.detach(), count)
+
+    def kept_elements(self) -> list[int]:
+        """How many elements each layer kept, in the order of `layers`; ModelError if one did not run just once."""
+        for layer in self.layers:
+            if (runs := len(self.kept[layer.key])) != 1:
+                raise ModelError(f"layer {layer.name!r} ran {runs} times as {layer.kind}, not once: do not prune it")
+        return [self.kept[layer.key][0] for layer in self.layers]
+
+    def conv2d(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *options: Any, **more: Any) -> Tensor:
+        """torch.nn.functional.conv2d, [N, C, H, W] to [N, K, H', W']; grad_x and grad_bias exact."""
+        if not self.prunes("conv", weight):
+            return functional.conv2d(x, weight, bias, *options, **more)
+        value = functional.conv2d(x, weight.detach(), bias, *options, **more)
+        return with_gradient_of(value, functional.conv2d(self.keep("conv", weight, x), weight, None, *options, **more))
+
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+        """torch.nn.functional.linear, [..., C] to [..., K]; grad_x and grad_bias exact."""
+        if not self.prunes("linear", weight):
+            return functional.linear(x, weight, bias)
+        value = functional.linear(x, weight.detach(), bias)
+        return with_gradient_of(value, functional.linear(self.keep("linear", weight, x), weight))
+
+    def batch_norm(
+        self,
+        x: Tensor,
+        running_mean: Tensor | None,
+        running_var: Tensor | None,
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        training: bool = False,
+        momentum: float = 0.1,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """torch.nn.functional.batch_norm of [N, C, ...], except that `statistics` decides in place of `training`."""
+        keep = partial(self.keep, "batchnorm", weight)
+        if self.statistics == "running" and running_mean is not None and running_var is not None:
+            standardised = standardise_by(per_channel(running_mean, x), per_channel(running_var, x), x, eps, keep)
+        else:
+            standardised = standardise(x, [0, *range(2, x.ndim)], eps, keep)
+            self.observe(x, running_mean, running_var)
+        return scale(*standardised, *(p if p is None else per_channel(p, x) for p in (weight, bias)))
+
+    def observe(self, x: Tensor, running_mean: Tensor | None, running_variance: Tensor | None) -> None:
+        if running_mean is not None and running_variance is not None:
+            self.moments.append(BatchMoments.of(x, running_mean, running_variance))
+
+    def layer_norm(
+        self,
+        x: Tensor,
+        normalized_shape: Sequence[int],
+        weight: Tensor | None = None,
+        bias: Tensor | None = None,
+        eps: float = 1e-5,
+    ) -> Tensor:
+        """torch.nn.functional.layer_norm: x̂ over the last `len(normalized_shape)` axes."""
+        keep = partial(self.keep, "layernorm", weight)
+        return scale(*standardise(x, range(-len(normalized_shape), 0), eps, keep), weight, bias)
+
+    def attention(self, *arguments: Any, **options: Any) -> Any:
+        """torch.nn.functional.multi_head_attention_forward, whose projections are layers of kind "linear"."""
+        if not any(self.prunes("linear", argument) for argument in arguments):
+            return functional.multi_head_attention_forward(*arguments, **options)
+        return self_attention(self.linear, *arguments, **options)
