@@ -53,9 +53,21 @@ def _within_opset(model: ir.Model, target: Target, name: str) -> onnx.ModelProto
 def _converted(proto: onnx.ModelProto, target: Target, name: str) -> onnx.ModelProto:
     del proto.graph.value_info[:]
     try:
-        return onnx.version_converter.convert_version(proto, target.inference_opset)
-    except RuntimeError as error:
+        converted = onnx.version_converter.convert_version(proto, target.inference_opset)
+        _drop_newer_attributes(converted.graph, target.inference_opset)
+        onnx.checker.check_model(converted)
+        return converted
+    except (RuntimeError, onnx.checker.ValidationError) as error:
         raise TargetError(
             f"{name} cannot be written in ONNX opset {target.inference_opset}, the newest that {target.name} "
             f"parses: {str(error).strip().splitlines()[-1]}"
         ) from error
+
+
+def _drop_newer_attributes(graph: onnx.GraphProto, opset: int) -> None:
+    """The converter leaves attributes in place that the older operator does not have; only defaults are among them."""
+    for node in graph.node:
+        known = onnx.defs.get_schema(node.op_type, opset, node.domain).attributes
+        kept = [attribute for attribute in node.attribute if attribute.name in known]
+        del node.attribute[:]
+        node.attribute.extend(kept)

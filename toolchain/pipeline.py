@@ -1,0 +1,149 @@
+"""The story of a build: from a model's name to a bundle on disk."""
+
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from targets import Target, load_target
+from toolchain.driver.budget import fit_ratios
+from toolchain.driver.controller import uniform_ratios
+from toolchain.driver.manifest import Manifest
+from toolchain.errors import UsageError
+from toolchain.methods import find_method
+from toolchain.models.registry import load_model
+from toolchain.stages.bundle import Settings, bundle, seal
+from toolchain.stages.differentiate import differentiate
+from toolchain.stages.dump import dump
+from toolchain.stages.export import export
+from toolchain.stages.lower import lower
+from toolchain.stages.record import record
+from toolchain.stages.rewrite import rewrite
+from toolchain.stages.trace import trace
+
+STAGES = ("load", "trace", "differentiate", "rewrite", "lower", "export", "bundle", "record")
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to build. weights: see load_model. output: the bundle's folder. stop_after: one of STAGES."""
+
+    model: str
+    target: str
+    method: str = "surgeon"
+    train: str = "full"
+    weights: str | None = None
+    image_size: int | None = None
+    batch: int = 8
+    memory_budget: int | None = None
+    output: Path | None = None
+    stop_after: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        name = f"{self.model}-{self.target}".replace(":", "-").replace("/", "-")
+        return self.output if self.output is not None else Path(name)
+
+
+@dataclass
+class Report:
+    """Where the result is, and how many seconds each stage took."""
+
+    folder: Path
+    stages: list[tuple[str, float]] = field(default_factory=list)
+
+    @property
+    def seconds(self) -> float:
+        return sum(seconds for _, seconds in self.stages)
+
+    @property
+    def bytes(self) -> int:
+        return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
+
+
+def build(request: Request, announce: Callable[[str], None] = lambda stage: None) -> Report:
+    """Builds a bundle, whole or not at all. announce: called with the name of each stage before it runs.
+
+    Raises ToolchainError: UsageError for names and values that no build accepts, ModelError, TargetError.
+    """
+    target = _target(request.target)
+    method = find_method(request.method, request.train)
+    settings = Settings(request.batch, request.memory_budget)
+    run = _Stages(request, announce)
+    with _whole_or_nothing(request.folder) as folder, tempfile.TemporaryDirectory() as scratch:
+        try:
+            model = run("load", load_model, request.model, request.weights, request.image_size)
+            traced = run("trace", trace, model)
+            differentiated = run("differentiate", differentiate, traced, method, Path(scratch))
+            rewritten = run("rewrite", rewrite, differentiated)
+            lowered = run("lower", lower, rewritten, differentiated, method)
+            exported = run("export", export, traced, target)
+            parts = (traced, differentiated, rewritten, lowered, exported)
+            manifest = run("bundle", bundle, folder, *parts, method, target, settings)
+            _check_budget(manifest)
+            seal(folder, manifest)
+            run("record", record, folder)
+            seal(folder, manifest)
+        except _Stopped as stopped:
+            dump(stopped.result, folder)
+    return run.report
+
+
+class _Stopped(Exception):
+    """The stage that the user asked for is done."""
+
+    def __init__(self, result: object) -> None:
+        self.result = result
+
+
+class _Stages:
+    """Calls each stage, timed and announced; stops behind the one that the user asked for."""
+
+    def __init__(self, request: Request, announce: Callable[[str], None]) -> None:
+        self.report = Report(request.folder)
+        self._last = request.stop_after
+        self._announce = announce
+
+    def __call__(self, name: str, stage: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        self._announce(name)
+        start = time.perf_counter()
+        result = stage(*args, **kwargs)
+        self.report.stages.append((name, time.perf_counter() - start))
+        if name == self._last and name != STAGES[-1]:
+            raise _Stopped(result)
+        return result
+
+
+def _target(name: str) -> Target:
+    try:
+        return load_target(name)
+    except LookupError as error:
+        raise UsageError(f"{error.args[0]}; `toolchain targets` describes them") from error
+
+
+@contextmanager
+def _whole_or_nothing(destination: Path) -> Iterator[Path]:
+    """A new folder that takes the place of `destination` once all has gone well."""
+    if destination.exists() and not (destination / "manifest.json").is_file() and any(destination.iterdir()):
+        raise UsageError(f"{destination} exists and is not a bundle: choose another folder with -o")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as scratch:
+        folder = Path(scratch) / "bundle"
+        folder.mkdir()
+        yield folder
+        if destination.exists():
+            shutil.rmtree(destination)
+        folder.rename(destination)
+
+
+def _check_budget(manifest: Manifest) -> None:
+    """Raises UsageError, with the numbers, for a budget that no prune ratio meets."""
+    if manifest.memory_budget is not None:
+        fit_ratios(manifest, manifest.batch, uniform_ratios(len(manifest.layers), 0.0), manifest.memory_budget)

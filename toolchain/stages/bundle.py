@@ -1,0 +1,179 @@
+"""The folder that a device executes: graphs, parameters, recorded results and a copy of the driver."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+
+import toolchain
+import toolchain.driver
+import toolchain.errors
+from graphs.ops import inlined
+from graphs.passes.schedule import UPDATED
+from targets import Target
+from toolchain import __version__
+from toolchain.artifacts import Differentiated, Exported, Lowered, Rewritten, Traced
+from toolchain.driver.bundle import PARAMETERS, file_facts
+from toolchain.driver.manifest import (
+    FORMAT,
+    InferFacts,
+    Layer,
+    Manifest,
+    MethodFacts,
+    ModelFacts,
+    ProbeFacts,
+    Saved,
+    StepFacts,
+    TensorFacts,
+    manifest_text,
+)
+from toolchain.driver.tensors import write_tensors
+from toolchain.methods.declaration import Method
+
+STEP = "adapt/step-portable.onnx"
+INFER = "infer/model.onnx"
+RECIPE = "infer/tensorrt.json"
+REFERENCE = "reference/step.npz"
+IR_VERSION = 10
+"""The newest ONNX IR version that onnxruntime 1.19 loads."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What the user chose beside model, method and target."""
+
+    batch: int
+    memory_budget: int | None
+
+
+def bundle(
+    folder: Path,
+    traced: Traced,
+    differentiated: Differentiated,
+    rewritten: Rewritten,
+    lowered: Lowered,
+    exported: Exported,
+    method: Method,
+    target: Target,
+    settings: Settings,
+) -> Manifest:
+    """Writes everything into the empty `folder` but the recorded results, and returns its manifest, yet to be sealed."""
+    for part in ("adapt", "infer", "ort-training", "reference"):
+        (folder / part).mkdir(parents=True)
+    _save(inlined(lowered.step), folder / STEP)
+    onnx.save(exported.infer, folder / INFER)
+    _write_recipe(folder / RECIPE, exported, target)
+    _write_training_artifacts(folder / "ort-training", differentiated, rewritten)
+    parameters = {name: np.ascontiguousarray(array, np.float32) for name, array in traced.tensors.items()}
+    write_tensors(folder / PARAMETERS, parameters, {})
+    _copy_driver(folder)
+    return _manifest(traced, rewritten, lowered, differentiated.trained, method, target, settings)
+
+
+def seal(folder: Path, manifest: Manifest) -> None:
+    """Writes manifest.json with the SHA-256 of every other file."""
+    complete = dataclasses.replace(manifest, files=file_facts(folder))
+    (folder / "manifest.json").write_text(manifest_text(complete), encoding="utf-8")
+
+
+def _save(model: ir.Model, path: Path) -> None:
+    ClearMetadataAndDocStringPass()(model)
+    model.ir_version = IR_VERSION
+    ir.save(model, path)
+
+
+def _write_recipe(path: Path, exported: Exported, target: Target) -> None:
+    refit = [dataclasses.asdict(entry) for entry in exported.refit]
+    recipe = {"input": "images", "output": "logits", "opset": target.inference_opset, "flags": ["REFIT"]}
+    path.write_text(json.dumps({**recipe, "refit": refit}, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_training_artifacts(folder: Path, differentiated: Differentiated, rewritten: Rewritten) -> None:
+    for name in ("eval_model.onnx", "optimizer_model.onnx", "checkpoint"):
+        shutil.copy(differentiated.folder / name, folder / name)
+    _save(inlined(rewritten.training), folder / "training_model.onnx")
+
+
+def _copy_driver(folder: Path) -> None:
+    """The driver as BUNDLE/driver/toolchain/driver, so that its imports read the same here and there."""
+    package = folder / "driver" / "toolchain"
+    (package / "driver").mkdir(parents=True)
+    for module in (toolchain, toolchain.errors):
+        shutil.copy(str(module.__file__), package)
+    source = Path(str(toolchain.driver.__file__)).parent
+    for path in sorted(source.glob("*.py")):
+        shutil.copy(path, package / "driver")
+    shutil.copy(source / "launcher.py", folder / "__main__.py")
+    (folder / "requirements.txt").write_text("numpy>=1.24\nonnxruntime>=1.19.2\npillow\n", encoding="utf-8")
+
+
+def _manifest(
+    traced: Traced,
+    rewritten: Rewritten,
+    lowered: Lowered,
+    trained: tuple[str, ...],
+    method: Method,
+    target: Target,
+    settings: Settings,
+) -> Manifest:
+    return Manifest(
+        format=FORMAT,
+        toolchain=__version__,
+        model=ModelFacts(traced.model, traced.classes, 3, traced.image_size, traced.preprocessing),
+        method=_method_facts(method),
+        batch=settings.batch,
+        memory_budget=settings.memory_budget,
+        target=target.as_json(),
+        layers=tuple(Layer(i.name, i.kind, i.elements_per_sample, i.parameter) for i in rewritten.layers),
+        saved=tuple(Saved(**dataclasses.asdict(tensor)) for tensor in lowered.saved),
+        dense_saved_bytes_per_sample=rewritten.dense_saved_bytes_per_sample,
+        step=_step_facts(lowered.step.graph, traced.tensors, trained),
+        infer=InferFacts(INFER, "images", "logits", RECIPE),
+        reference=REFERENCE,
+        files={},
+    )
+
+
+def _method_facts(method: Method) -> MethodFacts:
+    probe = ProbeFacts(method.probe.samples, method.probe.prune_ratio)
+    optimizer = method.optimizer
+    return MethodFacts(method.name, method.train, method.controller, optimizer.learning_rate, optimizer.name, probe)
+
+
+ROLES = {
+    "images": "images",
+    "prune_ratios": "prune_ratios",
+    "learning_rate": "learning_rate",
+    "optimizer.step": "counter",
+}
+
+
+def _step_facts(graph: ir.Graph, tensors: Mapping[str, np.ndarray], trained: tuple[str, ...]) -> StepFacts:
+    statistics = {value.name.removesuffix(UPDATED) for value in graph.outputs if value.name} & tensors.keys()
+
+    def role(name: str) -> str:
+        if name in ROLES or name not in tensors:
+            return ROLES.get(name, "moment")
+        return "parameter" if name in trained else "statistic" if name in statistics else "frozen"
+
+    inputs = [_facts(value, role(str(value.name))) for value in graph.inputs]
+    return StepFacts(STEP, tuple(inputs), tuple(_output_facts(graph.outputs)))
+
+
+def _output_facts(outputs: Iterable[ir.Value]) -> Iterable[TensorFacts]:
+    for value in outputs:
+        name = str(value.name)
+        updates = name.removesuffix(UPDATED) if name.endswith(UPDATED) else None
+        yield _facts(value, name if updates is None else "state", updates)
+
+
+def _facts(value: ir.Value, role: str, updates: str | None = None) -> TensorFacts:
+    assert value.shape is not None and value.dtype is not None
+    shape = tuple(dim if isinstance(dim, int) else "N" for dim in value.shape.dims)
+    return TensorFacts(str(value.name), role, str(value.dtype.numpy()), shape, updates)
