@@ -1,6 +1,7 @@
 """Adding nodes to a graph: write down what is computed, then say where it goes."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import numpy as np
 import onnx_ir as ir
@@ -67,14 +68,16 @@ class Builder:
         if operand is None or isinstance(operand, ir.Value):
             return operand
         array = operand if isinstance(operand, np.ndarray) else np.array(operand, np.float32)
-        return self._constant(array)
+        return self.constant(array)
 
-    def _constant(self, array: np.ndarray) -> ir.Value:
+    def constant(self, array: np.ndarray) -> ir.Value:
+        """An initializer; those of equal content are one."""
         shape = "x".join(map(str, array.shape)) or "scalar"
-        name = f"constant.{array.dtype}.{shape}.{array.tobytes().hex()[:64]}"
-        if array.size <= 4 and name in self.graph.initializers:
+        content = array.tobytes()
+        name = f"constant.{array.dtype}.{shape}.{content.hex() if array.size <= 4 else sha256(content).hexdigest()}"
+        if name in self.graph.initializers:
             return self.graph.initializers[name]
-        return add_initializer(self.graph, name if array.size <= 4 else f"constant.{len(self.graph.initializers)}", array)
+        return add_initializer(self.graph, name, array)
 
 
 def add_initializer(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:

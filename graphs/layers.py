@@ -1,16 +1,16 @@
 """The layers of a training graph: the places where an activation is saved for a weight gradient."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from graphs.regions import backward_nodes
+from graphs.sizes import TensorSize, find_sizes
 
 KINDS = {
     "Conv": "conv",
     "Gemm": "linear",
-    "MatMul": "linear",
     "BatchNormInternal": "batchnorm",
     "LayerNormalization": "layernorm",
 }
@@ -30,35 +30,37 @@ class Layer:
     gradient: str
 
 
+class UnprunableLayer(Exception):
+    """A layer whose weight's gradient is not formed from one activation: its parameter."""
+
+
 def find_layers(graph: ir.Graph, trained: Collection[str]) -> tuple[Layer, ...]:
-    """The layers with a trained weight, in the order of the forward nodes."""
+    """The layers with a trained weight, in the order of the forward nodes.
+
+    Raises UnprunableLayer for a weight that is used more than once.
+    """
     backward = backward_nodes(graph)
+    sizes = find_sizes(graph, batch=1)
     candidates = [node for node in graph if node not in backward and node.op_type in KINDS]
-    return tuple(_layer(graph, node, backward) for node in candidates if _weight(node) in trained)
+    return tuple(_layer(node, backward, sizes) for node in candidates if _weight(node) in trained)
 
 
 def _weight(node: ir.Node) -> str | None:
     return node.inputs[1].name if len(node.inputs) > 1 and node.inputs[1] is not None else None
 
 
-def _layer(graph: ir.Graph, node: ir.Node, backward: set[ir.Node]) -> Layer:
+def _layer(node: ir.Node, backward: set[ir.Node], sizes: Mapping[ir.Value, TensorSize]) -> Layer:
     activation, weight = node.inputs[0], _weight(node)
     assert activation is not None and weight is not None
-    gradient = next(
-        reader
-        for reader in activation.consumers()
-        if reader in backward and any(output.name == f"{weight}_grad" for output in reader.outputs)
-    )
-    assert gradient.name is not None
+    gradient = _gradient(activation, weight, backward)
     name = weight.removesuffix("weight").rstrip("._")
-    return Layer(name, KINDS[node.op_type], elements(activation, batch=1), weight, gradient.name)
+    return Layer(name, KINDS[node.op_type], sizes[activation].elements, weight, str(gradient.name))
 
 
-def elements(value: ir.Value, batch: int) -> int:
-    """How many elements `value` has when the batch dimension is `batch`."""
-    assert value.shape is not None, f"the shape of {value.name} is unknown"
-    count = 1
-    for dim in value.shape.evaluate({"N": batch}).dims:
-        assert isinstance(dim, int), f"{value.name} has the free dimension {dim}"
-        count *= dim
-    return count
+def _gradient(activation: ir.Value, weight: str, backward: set[ir.Node]) -> ir.Node:
+    """What computes the whole gradient of `weight` and reads `activation` as its input 1."""
+    for reader in activation.consumers():
+        gives = {output.name for output in reader.outputs}
+        if reader in backward and f"{weight}_grad" in gives and reader.inputs[1] is activation:
+            return reader
+    raise UnprunableLayer(weight)

@@ -87,7 +87,8 @@ class _Interpreter:
                 self._declare(value)
 
     def _is_computable(self, node: ir.Node) -> bool:
-        return node.domain == "" and bool(node.inputs) and all(v is None or v in self.known for v in node.inputs)
+        determined = bool(node.inputs) or node.op_type == "Constant"
+        return node.domain == "" and determined and all(v is None or v in self.known for v in node.inputs)
 
     def _compute(self, node: ir.Node) -> None:
         feeds = {str(value.name): self.known[value] for value in node.inputs if value is not None}
@@ -153,6 +154,15 @@ def _of_shape(dtype: ir.DataType, index: int) -> Rule:
     return rule
 
 
+def _like(*indices: int) -> Rule:
+    """An operator whose outputs are as its inputs `indices`."""
+
+    def rule(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+        return [walk.sizes.get(source) for index in indices if (source := node.inputs[index]) is not None]
+
+    return rule
+
+
 def _normalised(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
     """BatchNormInternal: like its input, and four statistics a channel."""
     activation, scale = node.inputs[:2]
@@ -168,6 +178,16 @@ RULES: Mapping[str, Rule] = {
     "PackMask": _pack,
     "UnpackMask": _of_shape(ir.DataType.BOOL, 1),
     "BatchNormInternal": _normalised,
+    "BatchNormalizationGrad": _like(1, 2, 2),
+    "LayerNormalizationGrad": _like(1, 2, 2),
+    "ConvGrad": _like(1, 2),
+    "Gelu": _like(0),
+    "GeluGrad": _like(1),
+    "ReluGrad": _like(1),
+    "SoftmaxGrad_13": _like(1),
+    "LogSoftmaxGrad_13": _like(1),
+    "Scale": _like(0),
+    "GatherGrad": _of_shape(ir.DataType.FLOAT, 0),
 }
 
 

@@ -3,8 +3,9 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import EARLY, Builder, replace
+from graphs.build import EARLY, Builder, add_output, replace
 from graphs.passes.rewrite import Rewrite, nodes_of
+from graphs.passes.schedule import UPDATED
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ class LowerBatchNorm(Rewrite):
         build.before(node)
         late.before(node)
         replace(node, [output, next_mean, next_var, mean, inverse])
+        for statistic, following in ((running_mean, next_mean), (running_var, next_var)):
+            assert statistic is not None
+            add_output(graph, following, f"{statistic.name}{UPDATED}", ir.DataType.FLOAT, [channels])
 
     def _follow(self, build: Builder, statistic: ir.Value | None, step: ir.Value) -> ir.Value:
         return build.op("Add", build.op("Mul", statistic, 1.0 - self.momentum), step)

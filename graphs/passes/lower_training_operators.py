@@ -1,5 +1,7 @@
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from graphs.build import Builder, replace
@@ -8,24 +10,41 @@ from graphs.passes.rewrite import Rewrite, nodes_of
 
 @dataclass(frozen=True)
 class LowerTrainingOperators(Rewrite):
-    """Scale and ConcatTraining of the engine's dialect are standard operators."""
+    """Scale, ConcatTraining and SplitTraining of the engine's dialect are standard operators."""
 
     def rewrite(self, graph: ir.Graph) -> bool:
-        found = nodes_of(graph, "Scale", "ConcatTraining")
+        found = nodes_of(graph, *LOWERINGS)
         for node in found:
             build = Builder(graph)
-            result = _scaled(build, node) if node.op_type == "Scale" else _joined(build, node)
+            results = LOWERINGS[node.op_type](build, node)
             build.before(node)
-            replace(node, [result])
+            replace(node, results)
         return bool(found)
 
 
-def _scaled(build: Builder, node: ir.Node) -> ir.Value:
+def _scaled(build: Builder, node: ir.Node) -> Sequence[ir.Value]:
     value, scale = node.inputs
     divide = "scale_down" in node.attributes and node.attributes["scale_down"].as_int()
     factor = build.op("Cast", scale, to=int(ir.DataType.FLOAT))
-    return build.op("Div" if divide else "Mul", value, factor)
+    return [build.op("Div" if divide else "Mul", value, factor)]
 
 
-def _joined(build: Builder, node: ir.Node) -> ir.Value:
-    return build.op("Concat", *node.inputs, axis=node.attributes["axis"].as_int())
+def _joined(build: Builder, node: ir.Node) -> Sequence[ir.Value]:
+    """The tensors one behind the other and, if it is wanted, how long each of them is."""
+    axis = node.attributes["axis"].as_int()
+    joined = build.op("Concat", *node.inputs, axis=axis)
+    if len(node.outputs) < 2 or not node.outputs[1].uses():
+        return [joined]
+    lengths = [build.op("Gather", build.op("Shape", value), np.array([axis])) for value in node.inputs]
+    return [joined, build.op("Concat", *lengths, axis=0)]
+
+
+def _split(build: Builder, node: ir.Node) -> Sequence[ir.Value]:
+    return build.ops("Split", len(node.outputs), *node.inputs, axis=node.attributes["axis"].as_int())
+
+
+LOWERINGS: Mapping[str, Callable[[Builder, ir.Node], Sequence[ir.Value]]] = {
+    "Scale": _scaled,
+    "ConcatTraining": _joined,
+    "SplitTraining": _split,
+}

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any, List
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from toolchain.driver.tensors import read_tensors
 FIELDS = ["step", "loss", "predictions", "kept_bytes", "dense_bytes", "prune_ratios", "seconds"]
 
 
-def results(bundle: Path, *arguments: object) -> List[Any]:
+def results(bundle: Path, *arguments: object) -> list[Any]:
     done = run(bundle, *arguments, "--json")
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -28,7 +28,7 @@ def newest_state(bundle: Path) -> tiny_numpy.State:
     return read_tensors(newest, sealed=True).tensors
 
 
-def numpy_states(batches: List[np.ndarray], ratio: float) -> tiny_numpy.State:
+def numpy_states(batches: list[np.ndarray], ratio: float) -> tiny_numpy.State:
     state, ratios = tiny_numpy.initial_state(), np.full(2, ratio, np.float32)
     for images in batches:
         state = tiny_numpy.step(state, images, ratios, 0.05).state
@@ -122,7 +122,7 @@ def test_bad_batch_is_skipped_and_harms_nothing(bundle: Path, tmp_path: Path, va
     images[5, 1, 2, 3] = value
     np.save(tmp_path / "x.npy", images)
     done = run(bundle, "adapt", "--images", tmp_path / "x.npy", "--prune-ratio", "0.5", "--json")
-    first, second, third = (json.loads(line) for line in done.stdout.splitlines())
+    _, second, _ = (json.loads(line) for line in done.stdout.splitlines())
     assert done.returncode == 0 and "batch 2 is skipped" in done.stderr
     assert set(second) == {"step", "skipped"} and second["step"] == 2 and reason in second["skipped"]
     expected = numpy_states([images[:4], images[8:]], 0.5)

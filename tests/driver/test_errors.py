@@ -2,10 +2,10 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
 
 import numpy as np
 import pytest
@@ -13,10 +13,10 @@ import pytest
 from tests.driver.tiny_bundle import manifest, random_images, run, write_manifest
 from toolchain.driver.main import main
 
-Arguments = Callable[[Path], List[object]]
+Arguments = Callable[[Path], list[object]]
 
 
-def refused(bundle: Path, arguments: List[object], code: int, kind: str, *words: str) -> None:
+def refused(bundle: Path, arguments: list[object], code: int, kind: str, *words: str) -> None:
     """Run in this process, which is quicker; the last tests of this file start Python as a user does."""
     output, errors = StringIO(), StringIO()
     with redirect_stdout(output), redirect_stderr(errors):
@@ -32,7 +32,7 @@ def check_refusal(found: int, output: str, errors: str, code: int, kind: str, *w
         assert word in error["message"]
 
 
-def refused_by_device(bundle: Path, arguments: List[object], code: int, kind: str, *words: str) -> None:
+def refused_by_device(bundle: Path, arguments: list[object], code: int, kind: str, *words: str) -> None:
     done = run(bundle, *arguments, "--json")
     check_refusal(done.returncode, done.stdout, done.stderr, code, kind, *words)
 
@@ -47,7 +47,7 @@ def written(folder: Path, name: str, content: bytes = b"") -> Path:
     return folder / name
 
 
-IMAGES: Dict[str, Tuple[Callable[[Path], Path], str]] = {
+IMAGES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "missing path": (lambda d: d / "nowhere", "does not exist"),
     "empty folder": (lambda d: d, "holds no .jpg"),
     "file of another kind": (lambda d: written(d, "x.txt"), "neither a folder nor a .npy"),
@@ -59,7 +59,7 @@ IMAGES: Dict[str, Tuple[Callable[[Path], Path], str]] = {
     "float64": (lambda d: saved(d, random_images(2).astype(np.float64)), "float64 [2, 3, 4, 4]: expected float32"),
     "wrong size": (lambda d: saved(d, np.zeros((2, 3, 5, 4), np.float32)), "[2, 3, 5, 4]"),
     "one image without batch": (lambda d: saved(d, np.zeros((3, 4, 4), np.float32)), "[3, 4, 4]"),
-    "a number": (lambda d: saved(d, np.float32(1)), "[]"),
+    "a number": (lambda d: saved(d, np.array(1, np.float32)), "[]"),
 }  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def test_infer_refuses_images_too(shipped: Path, tmp_path: Path) -> None:
         (["selftest", "--colour"], "--colour"),
     ],
 )  # fmt: skip
-def test_usage(shipped: Path, arguments: List[object], words: str) -> None:
+def test_usage(shipped: Path, arguments: list[object], words: str) -> None:
     refused(shipped, arguments, 2, "UsageError", words)
 
 

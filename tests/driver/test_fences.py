@@ -1,8 +1,8 @@
 """What reaches the device stays within Python 3.8, numpy, and one file each for onnxruntime and Pillow."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, Set
 
 import pytest
 
@@ -31,7 +31,7 @@ def test_file_imports_nothing_else(path: Path) -> None:
         assert inside or name.split(".")[0] in allowed, f"{path.name} imports {name}"
 
 
-def imported(path: Path) -> Set[str]:
+def imported(path: Path) -> set[str]:
     return set(_imports(ast.parse(path.read_text())))
 
 

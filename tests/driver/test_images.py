@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from torchvision import transforms  # type: ignore[import-untyped]
+from torchvision import transforms
 
 from tests.driver import tiny_bundle
 from toolchain.driver.images import batches, open_images

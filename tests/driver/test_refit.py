@@ -1,11 +1,10 @@
 """Adapted weights in the inference graph: the fold, and the bytes of the ONNX file."""
 
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 import onnx
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -92,7 +91,7 @@ def test_weights_stored_as_a_list_of_floats() -> None:
 @pytest.mark.parametrize(
     "arrays", [{"zz": np.zeros(1, np.float32)}, {"s": np.zeros(3, np.float32)}, {"s": np.zeros(8)}]
 )
-def test_weights_that_do_not_fit(arrays: Dict[str, np.ndarray]) -> None:
+def test_weights_that_do_not_fit(arrays: dict[str, np.ndarray]) -> None:
     with pytest.raises(BundleError, match="no float32 initialiser"):
         replace_initializers(convolution(raw=True), arrays)
 
@@ -106,7 +105,7 @@ def test_inference_with_adapted_state_agrees_with_numpy(shipped: Path) -> None:
     assert np.abs(found - tiny_numpy.infer(state, images)).max() > 1e-2
 
 
-def fresh_weights() -> Dict[str, np.ndarray]:
+def fresh_weights() -> dict[str, np.ndarray]:
     return {
         "w": GENERATOR.standard_normal((8, 3, 1, 1)).astype(np.float32),
         "s": GENERATOR.standard_normal((1, 8, 1, 1)).astype(np.float32),

@@ -5,8 +5,8 @@ import random
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Dict, Iterator
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from toolchain.errors import StateError
 KILLS = 20
 
 
-def arrays(value: float) -> Dict[str, np.ndarray]:
+def arrays(value: float) -> dict[str, np.ndarray]:
     return {"w": np.full((3, 2), value, np.float32), "n": np.full(1, value, np.float32)}
 
 

@@ -1,7 +1,6 @@
 """The step against numpy: updated in place, left alone by a probe, restored."""
 
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 import pytest
@@ -21,7 +20,7 @@ def step(shipped: Path) -> Step:
     return Step(Bundle(shipped), threads=1)
 
 
-def distance(found: Dict[str, np.ndarray], expected: Dict[str, np.ndarray]) -> float:
+def distance(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> float:
     return max(float(np.abs(array - expected[name]).max()) for name, array in found.items())
 
 

@@ -3,7 +3,6 @@
 import errno
 import os
 from pathlib import Path
-from typing import Dict
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import safetensors.numpy
 
 from toolchain.driver.tensors import read_metadata, read_tensors, write_tensors
 
-TENSORS: Dict[str, np.ndarray] = {
+TENSORS: dict[str, np.ndarray] = {
     "weight": np.arange(6, dtype=np.float32).reshape(2, 3),
     "scalar": np.array(3.5, np.float64),
     "empty": np.zeros((0, 4), np.float32),

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 import numpy as np
 import onnx
@@ -58,13 +58,13 @@ def copy_driver(folder: Path) -> None:
     shutil.copy(source / "driver/launcher.py", folder / "__main__.py")
 
 
-def write_manifest(folder: Path, content: Dict[str, Any]) -> None:
+def write_manifest(folder: Path, content: dict[str, Any]) -> None:
     """manifest.json, with the facts of the files as they are."""
     facts = {name: vars(facts) for name, facts in file_facts(folder).items()}
     (folder / "manifest.json").write_text(json.dumps({**content, "files": facts}, indent=1))
 
 
-def manifest() -> Dict[str, Any]:
+def manifest() -> dict[str, Any]:
     preprocessing = {
         "resize": 6, "interpolation": "bilinear", "crop": SIDE, "range": 1.0,
         "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4],
@@ -96,19 +96,19 @@ def manifest() -> Dict[str, Any]:
     }  # fmt: skip
 
 
-def tensor(name: str, role: str, dtype: str, shape: List[Any]) -> Dict[str, Any]:
+def tensor(name: str, role: str, dtype: str, shape: list[Any]) -> dict[str, Any]:
     facts = {"name": name, "role": role, "dtype": dtype, "shape": shape}
     return {**facts, "updates": name[: -len(".updated")]} if role == "state" else facts
 
 
-def refit_table() -> List[Dict[str, Any]]:
+def refit_table() -> list[dict[str, Any]]:
     norm = {
         "weight": None, "bias": None, "running_mean": "norm.running_mean", "running_var": "norm.running_var",
         "epsilon": EPSILON,
     }  # fmt: skip
     shapes = {name: shape for name, _, _, shape in STEP_INPUTS}
 
-    def entry(name: str, kind: str, parameter: str, batchnorm: object) -> Dict[str, Any]:
+    def entry(name: str, kind: str, parameter: str, batchnorm: object) -> dict[str, Any]:
         return {"name": name, "kind": kind, "shape": shapes[parameter], "parameter": parameter, "batchnorm": batchnorm}
 
     return [
@@ -118,7 +118,7 @@ def refit_table() -> List[Dict[str, Any]]:
     ]
 
 
-def reference(state: tiny_numpy.State) -> Dict[str, np.ndarray]:
+def reference(state: tiny_numpy.State) -> dict[str, np.ndarray]:
     """Inputs, and the outputs that numpy gives for them."""
     inputs = {
         "images": random_images(2),

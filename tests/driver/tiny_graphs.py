@@ -1,6 +1,7 @@
 """A two-layer model as the graphs that a bundle holds: one adaptation step, and inference. Written by hand."""
 
-from typing import Any, List, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -10,9 +11,9 @@ IN, HIDDEN, CLASSES, SIDE = 48, 16, 5, 4
 EPSILON = 1e-5
 MOMENTUM = 0.9
 
-Spec = Tuple[str, str, str, List[Any]]
+Spec = tuple[str, str, str, list[Any]]
 
-STEP_INPUTS: List[Spec] = [
+STEP_INPUTS: list[Spec] = [
     ("images", "images", "float32", ["N", 3, SIDE, SIDE]),
     ("prune_ratios", "prune_ratios", "float32", [2]),
     ("learning_rate", "learning_rate", "float32", [1]),
@@ -26,7 +27,7 @@ STEP_INPUTS: List[Spec] = [
     ("sgd.step", "counter", "float32", [1]),
 ]
 UPDATED = [name for name, role, _, _ in STEP_INPUTS if role in ("parameter", "moment", "statistic", "counter")]
-STEP_OUTPUTS: List[Spec] = [
+STEP_OUTPUTS: list[Spec] = [
     ("logits", "logits", "float32", ["N", CLASSES]),
     ("loss", "loss", "float32", [1]),
     ("grad_rms", "grad_rms", "float32", [2]),
@@ -160,7 +161,7 @@ def _node(operator: str, inputs: str, outputs: str, **attributes: Any) -> onnx.N
     return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
 
 
-def _model(nodes: Sequence[onnx.NodeProto], inputs: List[Spec], outputs: List[Spec], constants: Any) -> onnx.ModelProto:
+def _model(nodes: Sequence[onnx.NodeProto], inputs: list[Spec], outputs: list[Spec], constants: Any) -> onnx.ModelProto:
     initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
     graph = helper.make_graph(nodes, "tiny", _values(inputs), _values(outputs), initializers)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -168,6 +169,6 @@ def _model(nodes: Sequence[onnx.NodeProto], inputs: List[Spec], outputs: List[Sp
     return model
 
 
-def _values(specs: List[Spec]) -> List[onnx.ValueInfoProto]:
+def _values(specs: list[Spec]) -> list[onnx.ValueInfoProto]:
     kinds = {"float32": TensorProto.FLOAT, "int64": TensorProto.INT64}
     return [helper.make_tensor_value_info(name, kinds[dtype], shape) for name, _, dtype, shape in specs]

@@ -1,13 +1,12 @@
 """The tiny model's step in numpy, float64: what the graph has to agree with."""
 
 from dataclasses import dataclass
-from typing import Dict
 
 import numpy as np
 
 from tests.driver.tiny_graphs import CLASSES, EPSILON, HIDDEN, IN, MOMENTUM, STEP_INPUTS
 
-State = Dict[str, np.ndarray]
+State = dict[str, np.ndarray]
 
 
 @dataclass
@@ -61,7 +60,7 @@ def prune(x: np.ndarray, kept: int) -> np.ndarray:
     return result.reshape(x.shape)
 
 
-def folded(state: State) -> Dict[str, np.ndarray]:
+def folded(state: State) -> dict[str, np.ndarray]:
     """The inference graph's weights, float32: a BatchNorm without affine parameters after the first layer."""
     scale = 1 / np.sqrt(state["norm.running_var"].astype(np.float64) + EPSILON)
     weights = {

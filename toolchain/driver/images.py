@@ -101,7 +101,7 @@ def _preprocess(image: Any, how: Preprocessing, pillow: Any) -> np.ndarray:
     """float32 [3, crop, crop], as torchvision's Resize (antialias), CenterCrop, ToTensor and Normalize make it."""
     filters = {"bilinear": pillow.BILINEAR, "bicubic": pillow.BICUBIC}
     image = image.resize(_resized(image.size, how), filters[how.interpolation])
-    left, top = (int(round((length - how.crop) / 2.0)) for length in image.size)
+    left, top = (round((length - how.crop) / 2.0) for length in image.size)
     pixels = np.asarray(image.crop((left, top, left + how.crop, top + how.crop)), np.float32)
     scaled = pixels / np.float32(255.0 / how.range)
     normalised = (scaled - np.array(how.mean, np.float32)) / np.array(how.std, np.float32)

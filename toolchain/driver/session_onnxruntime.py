@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, Mapping, NoReturn, Optional, Sequence, Union
 
 import numpy as np
-import onnxruntime  # type: ignore[import-untyped]
+import onnxruntime
 
 from toolchain.errors import BundleError, InternalError, ToolchainError
 

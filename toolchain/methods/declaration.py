@@ -1,7 +1,7 @@
 """What an adaptation method declares; the compiler does the rest."""
 
 from dataclasses import dataclass, field
-from typing import Literal, Union
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class SGD:
     name: str = field(default="sgd", init=False)
 
 
-Optimizer = Union[Adam, SGD]
+Optimizer = Adam | SGD
 
 
 @dataclass(frozen=True)

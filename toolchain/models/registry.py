@@ -75,6 +75,12 @@ def load_model(name: str, weights: str | None = None, image_size: int | None = N
     return model if image_size is None else _resized(model, image_size)
 
 
+def torchvision_names() -> list[str]:
+    """Names of torchvision's classification models."""
+    models = _library("torchvision.models", "torchvision")
+    return list(models.list_models(module=models))
+
+
 def _find(name: str) -> Callable[[str, str | None], LoadedModel]:
     if name in OWN:
         return _load_own
@@ -93,7 +99,7 @@ def _load_own(name: str, weights: str | None) -> LoadedModel:
 
 def _load_torchvision(name: str, weights: str | None) -> LoadedModel:
     models = _library("torchvision.models", name)
-    if name not in models.list_models(module=models):
+    if name not in torchvision_names():
         raise UsageError(f"unknown model {name!r}: `toolchain models` lists the names")
     published = models.get_model_weights(name).DEFAULT if weights is None else None
     module = _download(name, lambda: models.get_model(name, weights=published))

@@ -14,9 +14,10 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from graphs.check import run_passes
 from graphs.losses import LOSSES
 from graphs.origin import module_of
-from graphs.passes.use_batch_statistics import UseBatchStatistics
+from graphs.passes.pipeline import preparing
 from toolchain.artifacts import Differentiated, Traced
 from toolchain.errors import ModelError
 from toolchain.methods.declaration import Method
@@ -27,7 +28,6 @@ IR_VERSION = 10
 TRAINABLE = {
     "Conv": "conv",
     "Gemm": "linear",
-    "MatMul": "linear",
     "BatchNormalization": "batchnorm",
     "LayerNormalization": "layernorm",
 }
@@ -43,8 +43,9 @@ def differentiate(traced: Traced, method: Method, folder: Path) -> Differentiate
     trained = _trained_parameters(traced, method)
     forward = traced.forward.clone()
     LOSSES[method.loss](forward.graph)
-    UseBatchStatistics(method.momentum)(forward)
+    run_passes(forward, preparing(method.momentum))
     _generate(_for_engine(forward), traced, trained, folder)
+    _mend(folder)
     return Differentiated(ir.load(folder / "training_model.onnx"), trained, folder)
 
 
@@ -87,6 +88,21 @@ def _generate(forward: onnx.ModelProto, traced: Traced, trained: tuple[str, ...]
             )
     except RuntimeError as error:
         raise ModelError(_explanation(str(error), traced)) from error
+
+
+def _mend(folder: Path) -> None:
+    """Two of the engine's files do not load in the engine as it writes them.
+
+    The evaluation model keeps training's extra outputs of BatchNormalization, and newer onnx packages stamp the
+    optimizer model with an IR version that the engine does not know.
+    """
+    for name in ("eval_model.onnx", "optimizer_model.onnx"):
+        model = onnx.load(folder / name)
+        model.ir_version = IR_VERSION
+        for node in model.graph.node:
+            if node.op_type == "BatchNormalization":
+                del node.output[1:]
+        onnx.save(model, folder / name)
 
 
 @contextmanager

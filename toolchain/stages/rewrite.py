@@ -1,15 +1,26 @@
 """The training graph with every saved activation pruned."""
 
+import onnx_ir as ir
+
 from graphs.check import run_passes
-from graphs.layers import find_layers
+from graphs.layers import Layer, UnprunableLayer, find_layers
 from graphs.passes.pipeline import rewriting
 from graphs.saved import dense_saved_bytes
 from toolchain.artifacts import Differentiated, Rewritten
+from toolchain.errors import ModelError
 
 
 def rewrite(differentiated: Differentiated) -> Rewritten:
+    """Raises ModelError for a trained weight whose gradient is not formed from one activation."""
     training = differentiated.training.clone()
-    layers = find_layers(training.graph, differentiated.trained)
+    layers = _layers(training, differentiated.trained)
     dense = dense_saved_bytes(training.graph, batch=1)
     run_passes(training, rewriting(layers))
     return Rewritten(training, layers, dense)
+
+
+def _layers(training: ir.Model, trained: tuple[str, ...]) -> tuple[Layer, ...]:
+    try:
+        return find_layers(training.graph, trained)
+    except UnprunableLayer as error:
+        raise ModelError(f"the weight {error} is used more than once: only layers used once can be trained") from error

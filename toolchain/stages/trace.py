@@ -9,9 +9,11 @@ import numpy as np
 import onnx_ir as ir
 import onnxscript.optimizer
 import torch
-from onnx_ir.passes.common import RemoveUnusedNodesPass, RemoveUnusedOpsetsPass
+from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 from torch import nn
 
+from graphs.check import run_passes
+from graphs.passes.pipeline import tidying
 from toolchain.artifacts import Traced
 from toolchain.errors import ModelError
 from toolchain.models.registry import LoadedModel
@@ -28,7 +30,7 @@ def trace(model: LoadedModel) -> Traced:
     tensors = {name: value.detach().numpy() for name, value in model.module.state_dict().items()}
     _fold_constants(forward, frozenset(tensors))
     _drop_unnamed_biases(forward, frozenset(tensors))
-    RemoveUnusedNodesPass()(forward)
+    run_passes(forward, tidying())
     RemoveUnusedOpsetsPass()(forward)
     used = {name: tensors[name] for name in forward.graph.initializers if name in tensors}
     trainable = tuple(name for name, _ in model.module.named_parameters() if name in used)
@@ -70,7 +72,7 @@ def _fold_constants(model: ir.Model, tensors: frozenset[str]) -> None:
         reads_parameter = any(value is not None and value.name in tensors for value in node.inputs)
         return node.op_type == "Shape" or not reads_parameter
 
-    onnxscript.optimizer.fold_constants(model, should_fold=foldable)
+    onnxscript.optimizer.fold_constants(model, onnx_shape_inference=True, should_fold=foldable)
 
 
 def _drop_unnamed_biases(model: ir.Model, tensors: frozenset[str]) -> None:

@@ -1,0 +1,52 @@
+# The environment of the host (torch) and that of the device (neither torch nor onnx) stay apart, as they do in use.
+PYTHON ?= python3
+HOST := .venv/host
+DEVICE := .venv/device
+PIP_INSTALL := -m pip install --quiet
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test lint demo bench
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+setup: $(HOST)/.ready $(DEVICE)/.ready ## Make .venv/host and .venv/device (PYTHON=python3.11 chooses the Python)
+
+test: setup ## Run the tests (ARGS="-k NAME" for some of them)
+	$(HOST)/bin/python -m pytest $(ARGS)
+
+lint: $(HOST)/.ready ## Check style, types and imports
+	$(HOST)/bin/ruff check
+	$(HOST)/bin/ruff format --check
+	$(HOST)/bin/mypy
+	$(HOST)/bin/lint-imports
+
+demo: setup ## Build a bundle and adapt it, start to end
+	$(HOST)/bin/python -m benchmarks.demo $(ARGS)
+
+bench: setup ## Measure time and memory, and write the tables
+	$(HOST)/bin/python -m benchmarks.bench $(ARGS)
+
+# torch comes first and alone, so that nothing that needs it can choose another build.
+$(HOST)/.ready: pyproject.toml constraints.txt
+	$(check-python)
+	@echo "$(HOST): torch and what the compiler needs, 6 GB ..."
+	@$(PYTHON) -m venv $(HOST)
+	@$(HOST)/bin/python $(PIP_INSTALL) --constraint constraints.txt torch torchvision
+	@$(HOST)/bin/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[host,models,evaluate,dev]'
+	@touch $@
+
+# The newest onnxruntime; the oldest that a board has, 1.19.2, is the host's.
+$(DEVICE)/.ready:
+	$(check-python)
+	@echo "$(DEVICE): what a device needs, 0.2 GB ..."
+	@$(PYTHON) -m venv $(DEVICE)
+	@$(DEVICE)/bin/python $(PIP_INSTALL) numpy onnxruntime pillow
+	@touch $@
+
+define check-python
+@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 10) <= v <= (3, 12) or sys.exit("error: $(PYTHON) is \
+Python %d.%d and toolchain needs 3.10, 3.11 or 3.12; choose one: make setup PYTHON=python3.11" % v)'
+endef

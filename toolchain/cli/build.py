@@ -1,0 +1,42 @@
+"""Build the bundle of a model for a board."""
+
+import argparse
+from pathlib import Path
+
+from toolchain.driver.bytesize import format_bytes, parse_bytes
+from toolchain.driver.output import emit, progress
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help="torchvision name, timm:NAME, package.module:factory, or ours")
+    parser.add_argument("--target", required=True, help="board, see `toolchain targets`")
+    parser.add_argument("--method", default="surgeon", help="adaptation method, see `toolchain methods`")
+    parser.add_argument("--train", choices=("full", "bn"), default="full", help="what adapts (default: full)")
+    parser.add_argument("--weights", metavar="FILE|none", help="safetensors or torch checkpoint; none: random values")
+    parser.add_argument("--batch", type=_count, default=8, help="images a step, usually (default: 8)")
+    parser.add_argument("--image-size", type=_count, help="side in pixels (default: as the model was trained)")
+    parser.add_argument("--memory-budget", type=parse_bytes, metavar="SIZE", help="for saved activations, e.g. 96MiB")
+    parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the bundle (default: MODEL-TARGET)")
+    parser.add_argument("--stop-after", metavar="STAGE", help="write that stage's graphs to the folder, and stop")
+
+
+def run(options: argparse.Namespace) -> int:
+    from toolchain.pipeline import Request, build  # imports torch
+
+    chosen = {name: value for name, value in vars(options).items() if name in Request.__dataclass_fields__}
+    report = build(Request(**chosen), announce=lambda stage: progress(f"{stage} ..."))
+    progress("")
+    result = {
+        "bundle": str(report.folder),
+        "bytes": report.bytes,
+        "seconds": round(report.seconds, 3),
+        "stages": [{"name": name, "seconds": round(seconds, 3)} for name, seconds in report.stages],
+    }
+    emit(result, f"{report.folder}: {format_bytes(report.bytes)}, built in {report.seconds:.0f} s", options.json)
+    return 0
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)

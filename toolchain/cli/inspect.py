@@ -1,0 +1,72 @@
+"""Show what a bundle prunes and saves: layers, bytes dense and pruned, peak memory, operators."""
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from toolchain.driver.bytesize import format_bytes
+from toolchain.driver.output import emit
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("--batch", type=int, help="images a step (default: what the bundle was built for)")
+    parser.add_argument("--prune-ratio", type=float, default=0.9, help="ratio of every layer (default: 0.9)")
+
+
+def run(options: argparse.Namespace) -> int:
+    import onnx_ir as ir
+
+    from graphs.liveness import find_peak
+    from toolchain.driver.budget import step_bytes
+    from toolchain.driver.bundle import Bundle
+    from toolchain.driver.controller import uniform_ratios
+    from toolchain.errors import UsageError
+
+    if not 0 <= options.prune_ratio <= 1:
+        raise UsageError(f"--prune-ratio {options.prune_ratio} is outside [0, 1]")
+    bundle = Bundle(options.bundle)
+    facts = bundle.manifest
+    batch = options.batch or facts.batch
+    ratios = uniform_ratios(len(facts.layers), options.prune_ratio)
+    step = ir.load(bundle.file(facts.step.file))
+    peak = find_peak(step.graph, batch, ratios.tolist())
+    result = {
+        "model": facts.model.name,
+        "method": facts.method.name,
+        "target": facts.target["name"],
+        "batch": batch,
+        "prune_ratio": options.prune_ratio,
+        "layers": [
+            {"name": layer.name, "kind": layer.kind, "elements_per_sample": layer.elements_per_sample}
+            for layer in facts.layers
+        ],
+        "dense_saved_bytes": facts.dense_bytes(batch),
+        "kept_bytes": step_bytes(facts, batch, ratios),
+        "predicted_peak_bytes": peak.bytes,
+        "peak_node": peak.node,
+        "operators": dict(Counter(node.op_type for node in step.graph).most_common()),
+    }
+    emit(result, _text(result), options.json)
+    return 0
+
+
+def _text(result: dict[str, object]) -> str:
+    layers = result["layers"]
+    assert isinstance(layers, list)
+    width = max((len(layer["name"]) for layer in layers), default=0)
+    rows = [f"  {i['name']:<{width}}  {i['kind']:<9}  {i['elements_per_sample']:>10}" for i in layers]
+    sizes = {name: format_bytes(int(str(result[f"{name}"]))) for name in _SIZES}
+    return "\n".join(
+        [
+            f"{result['model']}, {result['method']}, {result['target']}, batch {result['batch']}",
+            "layers, kind, elements a sample:",
+            *rows,
+            f"saved without pruning: {sizes['dense_saved_bytes']}",
+            f"saved at ratio {result['prune_ratio']}: {sizes['kept_bytes']}",
+            f"predicted peak of the step: {sizes['predicted_peak_bytes']} (at {result['peak_node']})",
+        ]
+    )
+
+
+_SIZES = ("dense_saved_bytes", "kept_bytes", "predicted_peak_bytes")

@@ -1,0 +1,30 @@
+"""List the adaptation methods, what each trains and where it is from."""
+
+import argparse
+
+from toolchain.driver.output import emit
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """No arguments of its own."""
+
+
+def run(options: argparse.Namespace) -> int:
+    from toolchain.methods import METHODS
+
+    rows = [
+        {
+            "name": name,
+            "train": train,
+            "trains": sorted(method.trains),
+            "controller": method.controller,
+            "optimizer": method.optimizer.name,
+            "learning_rate": method.optimizer.learning_rate,
+            "source": method.source,
+        }
+        for name, choices in METHODS.items()
+        for train, method in choices.items()
+    ]
+    lines = [f"{i['name']:<10} --train {i['train']:<5} {', '.join(i['trains'])}; {i['source']}" for i in rows]
+    emit({"methods": rows}, "\n".join(lines), options.json)
+    return 0

@@ -1,0 +1,69 @@
+"""A bundle beside the eager model that it was built from."""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from toolchain.driver.bundle import PARAMETERS, Bundle
+from toolchain.driver.manifest import Manifest
+from toolchain.driver.tensors import read_tensors
+from toolchain.methods import find_method
+from toolchain.methods.declaration import Method
+from toolchain.models.registry import load_model
+from toolchain.reference.step import EagerStep
+
+
+@dataclass(frozen=True)
+class Case:
+    """module: in eval mode, with the bundle's own parameters. samples: images a batch."""
+
+    bundle: Bundle
+    module: nn.Module
+    method: Method
+    samples: int
+    count: int
+
+    @classmethod
+    def load(cls, path: Path, samples: int, count: int) -> "Case":
+        """Raises BundleError, and ModelError or UsageError where the model is not to be had here."""
+        bundle = Bundle(path)
+        facts = bundle.manifest
+        module = load_model(facts.model.name, "none", facts.model.image_size).module
+        shipped = read_tensors(bundle.file(PARAMETERS)).tensors
+        module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in shipped.items()}, strict=False)
+        method = find_method(facts.method.name, facts.method.train)
+        return cls(bundle, module, method, samples, count)
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.bundle.manifest
+
+    @property
+    def trained(self) -> list[str]:
+        return [tensor.name for tensor in self.manifest.step.inputs_of("parameter")]
+
+    def eager(self, dtype: torch.dtype) -> EagerStep:
+        """A fresh eager step in float32 or float64."""
+        layers = [(layer.name, layer.kind) for layer in self.manifest.layers]
+        module = copy.deepcopy(self.module).to(dtype)
+        return EagerStep(module, layers, self.trained, self.method.optimizer, momentum=self.method.momentum)
+
+    def batches(self, count: int | None = None) -> Iterator[np.ndarray]:
+        """Seeded images float32 [samples, 3, H, W], normally distributed."""
+        side = self.manifest.model.image_size
+        random = np.random.default_rng(1)
+        for _ in range(self.count if count is None else count):
+            yield random.standard_normal((self.samples, self.manifest.model.channels, side, side), np.float32)
+
+    def ratios(self) -> Iterator[tuple[str, np.ndarray]]:
+        """The prune ratios at which gradients are compared."""
+        layers = len(self.manifest.layers)
+        random = np.random.default_rng(2)
+        yield "p = 0", np.zeros(layers, np.float32)
+        yield "p random", random.uniform(0, 1, layers).astype(np.float32)
+        yield "p = 0.9", np.full(layers, 0.9, np.float32)

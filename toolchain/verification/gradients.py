@@ -1,0 +1,51 @@
+"""Forward, loss and every gradient of both dialects against eager PyTorch."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from toolchain.driver.step import Step
+from toolchain.verification.case import Case
+from toolchain.verification.check import EXACT, FLIPS, ROUNDING, Check, distance, relative_error
+from toolchain.verification.dialects import Outcome, run_eager, run_lowered, run_training
+
+SAME_RUNTIME = 1e-3
+"""Both dialects share their forward kernels, so hardly anything flips between them."""
+
+
+def check_gradients(case: Case) -> Iterator[Check]:
+    """At p = 0, at random ratios and at 0.9; the worst batch counts."""
+    eager = {dtype: case.eager(dtype) for dtype in (torch.float32, torch.float64)}
+    lowered = Step(case.bundle)
+    for label, ratios in case.ratios():
+        measured = []
+        for images in case.batches():
+            single, exact = (run_eager(step, images, ratios, dtype) for dtype, step in eager.items())
+            training = run_training(case.bundle, images, ratios)
+            compiled = run_lowered(lowered, images, ratios, case.method.optimizer)
+            found = {"lowered": compiled, "ort-training": training}
+            measured.append([check for name in found for check in _against(name, label, found[name], single, exact)])
+            measured[-1].append(_agreement(label, compiled, training))
+        yield from (max(same, key=lambda check: check.measured / (check.limit or 1)) for same in zip(*measured, strict=True))
+
+
+def _against(dialect: str, label: str, found: Outcome, single: Outcome, exact: Outcome) -> Iterator[Check]:
+    """Limits are twice or four times what eager float32 errs from eager float64, above the floors of `check`."""
+    name = f"{dialect}, {label}: "
+    forward = ROUNDING + 4 * relative_error(single.logits, exact.logits)
+    yield Check(name + "logits", relative_error(found.logits, exact.logits), forward)
+    yield Check(name + "loss", abs(found.loss - exact.loss) / max(abs(exact.loss), 1e-6), ROUNDING + forward)
+    limit = max(FLIPS, 2 * distance(single.gradients, exact.gradients))
+    yield Check(name + "gradients", distance(found.gradients, exact.gradients), limit)
+    rms = max(FLIPS, 2 * relative_error(single.grad_rms, exact.grad_rms))
+    yield Check(name + "grad_rms", relative_error(found.grad_rms, exact.grad_rms), rms)
+    yield Check(name + "kept counts", float(np.abs(found.kept_elements - exact.kept_elements).sum()), EXACT)
+
+
+def _agreement(label: str, compiled: Outcome, training: Outcome) -> Check:
+    return Check(
+        f"lowered against ort-training, {label}: gradients",
+        distance(compiled.gradients, training.gradients),
+        SAME_RUNTIME,
+    )
