@@ -1,5 +1,6 @@
 """Inference graphs without BatchNorm: what each of their weights is made of."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,8 +35,8 @@ class FoldedWeight:
     norm: FoldedNorm | None
 
 
-def fold_batchnorm(graph: ir.Graph) -> list[FoldedWeight]:
-    """Removes every BatchNormalization of a forward graph in eval mode.
+def fold_batchnorm(graph: ir.Graph, parameters: Collection[str]) -> list[FoldedWeight]:
+    """Removes every BatchNormalization of a forward graph in eval mode. parameters: names of the model's own tensors.
 
     Behind a convolution it becomes part of its weight and bias, elsewhere a product and a sum a channel. Every
     convolution gets an explicit bias, so that the names do not depend on what could be folded. The values of the
@@ -48,7 +49,7 @@ def fold_batchnorm(graph: ir.Graph) -> list[FoldedWeight]:
         if len(node.inputs) < 3 or node.inputs[2] is None:
             table.append(_add_bias(graph, node, None))
     done = {entry.name for entry in table}
-    return table + [_copied(value) for value in _parameters(graph) if value.name not in done]
+    return table + [_copied(value) for value in _used(graph, parameters) if value.name not in done]
 
 
 def _follows_convolution(node: ir.Node) -> bool:
@@ -102,9 +103,8 @@ def _norm(node: ir.Node) -> FoldedNorm:
     return FoldedNorm(*names, epsilon=node.attributes["epsilon"].as_float())
 
 
-def _parameters(graph: ir.Graph) -> list[ir.Value]:
-    """Float initializers that some node reads."""
-    return [value for value in graph.initializers.values() if value.uses() and value.dtype == ir.DataType.FLOAT]
+def _used(graph: ir.Graph, parameters: Collection[str]) -> list[ir.Value]:
+    return [value for name, value in graph.initializers.items() if name in parameters and value.uses()]
 
 
 def _copied(value: ir.Value) -> FoldedWeight:

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
+from graphs.build import LATE, Builder, replace
 from graphs.passes.rewrite import Rewrite, nodes_of
 
 
@@ -13,12 +13,13 @@ class LowerFusedMatMul(Rewrite):
     def rewrite(self, graph: ir.Graph) -> bool:
         found = [node for node in nodes_of(graph, "FusedMatMul") if not _flag(node, "transBatchA", "transBatchB")]
         for node in found:
-            build = Builder(graph)
-            left = _turned(build, node.inputs[0], _flag(node, "transA"))
-            right = _turned(build, node.inputs[1], _flag(node, "transB"))
+            turn, build = Builder(graph, LATE), Builder(graph)  # what waited for the product waits as it is
+            left = _turned(turn, node.inputs[0], _flag(node, "transA"))
+            right = _turned(turn, node.inputs[1], _flag(node, "transB"))
             product = build.op("MatMul", left, right)
             factor = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.0
             result = product if factor == 1.0 else build.op("Mul", product, factor)
+            turn.before(node)
             build.before(node)
             replace(node, [result])
         return bool(found)

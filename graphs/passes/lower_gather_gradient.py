@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
+from graphs.build import LATE, Builder, replace
 from graphs.passes.rewrite import Rewrite, nodes_of
 
 
@@ -14,7 +14,7 @@ class LowerGatherGradient(Rewrite):
     def rewrite(self, graph: ir.Graph) -> bool:
         found = [node for node in nodes_of(graph, "GatherGrad") if _rank(node.inputs[1]) in (0, 1)]
         for node in found:
-            build = Builder(graph)
+            build = Builder(graph, LATE)
             result = _lower(build, node)
             build.before(node)
             replace(node, [result])

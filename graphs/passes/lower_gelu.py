@@ -3,7 +3,7 @@ from math import pi, sqrt
 
 import onnx_ir as ir
 
-from graphs.build import Builder, Operand, replace
+from graphs.build import LATE, Builder, Operand, replace
 from graphs.passes.rewrite import Rewrite, nodes_of
 
 
@@ -17,21 +17,21 @@ class LowerGelu(Rewrite):
     def rewrite(self, graph: ir.Graph) -> bool:
         found = nodes_of(graph, "Gelu", "GeluGrad")
         for node in found:
-            build = Builder(graph)
-            result = _forward(build, node.inputs[0]) if node.op_type == "Gelu" else _gradient(build, *node.inputs)
+            if node.op_type == "Gelu":
+                build = Builder(graph)
+                result = build.op("Mul", node.inputs[0], _distribution(build, node.inputs[0]))
+            else:
+                build = Builder(graph, LATE)
+                result = build.op("Mul", node.inputs[0], _slope(build, node.inputs[1]))
             build.before(node)
             replace(node, [result])
         return bool(found)
 
 
-def _forward(build: Builder, x: Operand) -> ir.Value:
-    return build.op("Mul", x, _distribution(build, x))
-
-
-def _gradient(build: Builder, gradient: Operand, x: Operand) -> ir.Value:
+def _slope(build: Builder, x: Operand) -> ir.Value:
+    """P(x) + x p(x)."""
     density = build.op("Mul", build.op("Exp", build.op("Mul", build.op("Mul", x, x), -0.5)), 1 / sqrt(2 * pi))
-    slope = build.op("Add", build.op("Mul", x, density), _distribution(build, x))
-    return build.op("Mul", gradient, slope)
+    return build.op("Add", build.op("Mul", x, density), _distribution(build, x))
 
 
 def _distribution(build: Builder, x: Operand) -> ir.Value:

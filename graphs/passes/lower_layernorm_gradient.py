@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
+from graphs.build import LATE, Builder, replace
 from graphs.passes.rewrite import Rewrite, nodes_of
 
 
@@ -26,8 +26,8 @@ class LowerLayerNormGradient(Rewrite):
 def _lower(graph: ir.Graph, node: ir.Node) -> None:
     gradient, centered, scale, _, inverse = node.inputs
     row, others = _axes(node)
-    build = Builder(graph)
-    standard = build.op("Mul", centered, inverse)
+    restore, build = Builder(graph, LATE), Builder(graph)
+    standard = restore.op("Mul", centered, inverse)
     scale_gradient = build.op("ReduceSum", build.op("Mul", gradient, standard), others, keepdims=0)
     bias_gradient = build.op("ReduceSum", gradient, others, keepdims=0)
     scaled = build.op("Mul", gradient, scale)
@@ -35,6 +35,7 @@ def _lower(graph: ir.Graph, node: ir.Node) -> None:
     along = build.op("Mul", standard, correlation)
     rest = build.op("Sub", build.op("Sub", scaled, build.op("ReduceMean", scaled, row)), along)
     input_gradient = build.op("Mul", rest, inverse)
+    restore.before(node)
     build.before(node)
     replace(node, [input_gradient, scale_gradient, bias_gradient])
 

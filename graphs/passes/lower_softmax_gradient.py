@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
+from graphs.build import LATE, Builder, replace
 from graphs.passes.rewrite import Rewrite, nodes_of
 
 
@@ -16,13 +16,14 @@ class LowerSoftmaxGradient(Rewrite):
         for node in found:
             gradient, output = node.inputs
             axis = np.array([node.attributes["axis"].as_int()])
-            build = Builder(graph)
+            restore, build = Builder(graph, LATE), Builder(graph)
             if node.op_type == "SoftmaxGrad_13":
                 total = build.op("ReduceSum", build.op("Mul", gradient, output), axis)
                 result = build.op("Mul", output, build.op("Sub", gradient, total))
             else:
                 total = build.op("ReduceSum", gradient, axis)
-                result = build.op("Sub", gradient, build.op("Mul", build.op("Exp", output), total))
+                result = build.op("Sub", gradient, build.op("Mul", restore.op("Exp", output), total))
+            restore.before(node)
             build.before(node)
             replace(node, [result])
         return bool(found)

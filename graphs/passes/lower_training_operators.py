@@ -33,10 +33,16 @@ def _joined(build: Builder, node: ir.Node) -> Sequence[ir.Value]:
     """The tensors one behind the other and, if it is wanted, how long each of them is."""
     axis = node.attributes["axis"].as_int()
     joined = build.op("Concat", *node.inputs, axis=axis)
-    if len(node.outputs) < 2 or not node.outputs[1].uses():
-        return [joined]
-    lengths = [build.op("Gather", build.op("Shape", value), np.array([axis])) for value in node.inputs]
-    return [joined, build.op("Concat", *lengths, axis=0)]
+    return [joined, _lengths(build, node.inputs, axis)] if len(node.outputs) > 1 and node.outputs[1].uses() else [joined]
+
+
+def _lengths(build: Builder, values: Sequence[ir.Value | None], axis: int) -> ir.Value:
+    known = [value.shape[axis] for value in values if value is not None and value.shape is not None]
+    fixed = [dim for dim in known if isinstance(dim, int)]
+    if len(fixed) == len(values):
+        return build.constant(np.array(fixed))
+    lengths = [build.op("Gather", build.op("Shape", value), np.array([axis])) for value in values]
+    return build.op("Concat", *lengths, axis=0)
 
 
 def _split(build: Builder, node: ir.Node) -> Sequence[ir.Value]:

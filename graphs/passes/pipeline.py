@@ -19,6 +19,7 @@ from graphs.passes.lower_fused_matmul import LowerFusedMatMul
 from graphs.passes.lower_gather_gradient import LowerGatherGradient
 from graphs.passes.lower_gelu import LowerGelu
 from graphs.passes.lower_layernorm_gradient import LowerLayerNormGradient
+from graphs.passes.lower_slice_gradient import LowerSliceGradient
 from graphs.passes.lower_softmax_gradient import LowerSoftmaxGradient
 from graphs.passes.lower_training_operators import LowerTrainingOperators
 from graphs.passes.mask_relu import MaskRelu
@@ -84,6 +85,7 @@ def lowering(update: Pass, momentum: float) -> tuple[Pass, ...]:
         LowerSoftmaxGradient(),
         LowerFusedMatMul(),
         LowerGatherGradient(),
+        LowerSliceGradient(),
         LowerTrainingOperators(),
         update,
         RemoveUnusedNodesPass(),

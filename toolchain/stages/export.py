@@ -4,11 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 import onnx
-import onnx.version_converter
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
 
 from graphs.fold import FoldedWeight, fold_batchnorm
+from graphs.passes.lower_opset import LowerOpset, NewerOperator
 from targets import Target
 from toolchain.artifacts import Exported, Traced
 from toolchain.driver.refit import BatchNorm, Recipe, RefitEntry, fold
@@ -21,7 +21,7 @@ IR_VERSION = 8
 def export(traced: Traced, target: Target) -> Exported:
     """Raises TargetError when the model needs operators newer than the target parses."""
     model = traced.forward.clone()
-    refit = tuple(_entry(weight) for weight in fold_batchnorm(model.graph))
+    refit = tuple(_entry(weight) for weight in fold_batchnorm(model.graph, traced.tensors))
     RemoveUnusedNodesPass()(model)
     _fill(model.graph, fold(Recipe(refit), traced.tensors))
     return Exported(_within_opset(model, target, traced.model), refit)
@@ -41,33 +41,15 @@ def _fill(graph: ir.Graph, values: Mapping[str, np.ndarray]) -> None:
 
 
 def _within_opset(model: ir.Model, target: Target, name: str) -> onnx.ModelProto:
-    proto = ir.to_proto(model)
-    for node in proto.graph.node:
-        del node.metadata_props[:]
-    if model.graph.opset_imports[""] > target.inference_opset:
-        proto = _converted(proto, target, name)
-    proto.ir_version = IR_VERSION
-    return proto
-
-
-def _converted(proto: onnx.ModelProto, target: Target, name: str) -> onnx.ModelProto:
-    del proto.graph.value_info[:]
     try:
-        converted = onnx.version_converter.convert_version(proto, target.inference_opset)
-        _drop_newer_attributes(converted.graph, target.inference_opset)
-        onnx.checker.check_model(converted)
-        return converted
-    except (RuntimeError, onnx.checker.ValidationError) as error:
+        LowerOpset(target.inference_opset)(model)
+    except NewerOperator as error:
         raise TargetError(
-            f"{name} cannot be written in ONNX opset {target.inference_opset}, the newest that {target.name} "
-            f"parses: {str(error).strip().splitlines()[-1]}"
+            f"{target.name} parses ONNX up to opset {target.inference_opset}, and {name} uses {error}, which is newer: "
+            "replace that module, or choose another target"
         ) from error
-
-
-def _drop_newer_attributes(graph: onnx.GraphProto, opset: int) -> None:
-    """The converter leaves attributes in place that the older operator does not have; only defaults are among them."""
-    for node in graph.node:
-        known = onnx.defs.get_schema(node.op_type, opset, node.domain).attributes
-        kept = [attribute for attribute in node.attribute if attribute.name in known]
-        del node.attribute[:]
-        node.attribute.extend(kept)
+    ClearMetadataAndDocStringPass()(model)
+    proto = ir.to_proto(model)
+    proto.ir_version = IR_VERSION
+    onnx.checker.check_model(proto)
+    return proto

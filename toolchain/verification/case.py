@@ -1,6 +1,7 @@
 """A bundle beside the eager model that it was built from."""
 
 import copy
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,11 +48,14 @@ class Case:
     def trained(self) -> list[str]:
         return [tensor.name for tensor in self.manifest.step.inputs_of("parameter")]
 
-    def eager(self, dtype: torch.dtype) -> EagerStep:
-        """A fresh eager step in float32 or float64."""
+    def eager(self, dtype: torch.dtype, learning_rate: float | None = None) -> EagerStep:
+        """A fresh eager step in float32 or float64. learning_rate: None for the method's own."""
+        optimizer = self.method.optimizer
+        if learning_rate is not None:
+            optimizer = dataclasses.replace(optimizer, learning_rate=learning_rate)
         layers = [(layer.name, layer.kind) for layer in self.manifest.layers]
         module = copy.deepcopy(self.module).to(dtype)
-        return EagerStep(module, layers, self.trained, self.method.optimizer, momentum=self.method.momentum)
+        return EagerStep(module, layers, self.trained, optimizer, momentum=self.method.momentum)
 
     def batches(self, count: int | None = None) -> Iterator[np.ndarray]:
         """Seeded images float32 [samples, 3, H, W], normally distributed."""

@@ -1,7 +1,7 @@
 """The two dialects of the compiled step, run for their gradients."""
 
 from dataclasses import dataclass
-
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -47,16 +47,26 @@ def run_lowered(step: Step, images: np.ndarray, ratios: np.ndarray, optimizer: O
 
 
 def run_training(bundle: Bundle, images: np.ndarray, ratios: np.ndarray) -> Outcome:
-    """The ort-training artifacts through onnxruntime.training.api, as a device that has it would run them."""
-    from onnxruntime.training.api import CheckpointState, Module
+    """The ort-training artifacts of a bundle. Raises BundleError if one was altered."""
+    files = [bundle.file(f"ort-training/{name}") for name in ("training_model.onnx", "eval_model.onnx", "checkpoint")]
+    return run_artifacts(files[0].parent, images, ratios)
 
-    folder = bundle.path / "ort-training"
-    state = CheckpointState.load_checkpoint(str(bundle.file("ort-training/checkpoint")))
-    module = Module(
-        str(bundle.file("ort-training/training_model.onnx")), state, str(folder / "eval_model.onnx"), device="cpu"
-    )
+
+def run_artifacts(folder: Path, *fed: np.ndarray) -> Outcome:
+    """Training artifacts through onnxruntime.training.api, as a device that has it would run them.
+
+    fed: images float32 [N, 3, H, W] and, if the activations are pruned, the ratios float32 [L]; without them grad_rms
+    and kept_elements are empty.
+    """
+    from onnxruntime.training.api import CheckpointState, Module  # imports torch
+
+    state = CheckpointState.load_checkpoint(str(folder / "checkpoint"))
+    module = Module(str(folder / "training_model.onnx"), state, str(folder / "eval_model.onnx"), device="cpu")
     module.train()
-    results = dict(zip(module.output_names(), module(images, ratios), strict=True))
+    results = dict(zip(module.output_names(), module(*fed), strict=True))
     gradients = {name: parameter.grad.copy() for name, parameter in state.parameters if parameter.requires_grad}
     loss = float(np.asarray(results["loss"]).reshape(-1)[0])
-    return Outcome(results["logits"], loss, gradients, results["grad_rms"], results["kept_elements"])
+    nothing = np.zeros(0)
+    return Outcome(
+        results["logits"], loss, gradients, results.get("grad_rms", nothing), results.get("kept_elements", nothing)
+    )

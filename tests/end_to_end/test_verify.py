@@ -1,0 +1,51 @@
+"""Bundles against eager PyTorch, and a verification that notices a broken compiler."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from graphs.layers import Layer
+from graphs.passes.center_batchnorm import CenterBatchNorm
+from graphs.passes.pipeline import rewriting
+from graphs.passes.rewrite import Pass
+from tests.end_to_end.conftest import Build, Run
+from toolchain.pipeline import Request, build
+from toolchain.verification import verify
+
+MODELS = [
+    ("cifar_resnet20", {}),
+    ("cifar_resnet20", {"train": "bn"}),
+    ("cifar_resnet56", {"weights": "none"}),
+    ("resnet18", {"weights": "none", "image_size": 64}),
+    ("mobilenet_v2", {"weights": "none", "image_size": 64}),
+    ("wide_resnet50_2", {"weights": "none", "image_size": 64}),
+    ("efficientnet_lite0", {"image_size": 96}),
+]
+
+
+@pytest.mark.parametrize(("model", "chosen"), MODELS, ids=lambda value: str(value))
+def test_bundle_equals_eager(built: Build, model: str, chosen: dict[str, object]) -> None:
+    failed = [check for check in verify(built(model, **chosen), samples=2, batches=1) if not check.passed]
+    assert not failed, "\n".join(map(str, failed))
+
+
+def test_verify_command_reports_checks(cifar: Path, toolchain: Run) -> None:
+    done = toolchain("verify", str(cifar), "--batches", "1", "--json")
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout)
+    assert result["passed"]
+    assert all({"name", "passed", "measured", "limit"} <= check.keys() for check in result["checks"])
+
+
+def test_broken_rewrite_fails_verification(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The negative control: a compiler that prunes BatchNorm's input as it stands, not centred."""
+
+    def broken(layers: tuple[Layer, ...]) -> tuple[Pass, ...]:
+        return tuple(step for step in rewriting(layers) if not isinstance(step, CenterBatchNorm))
+
+    monkeypatch.setattr("toolchain.stages.rewrite.rewriting", broken)
+    build(Request("cifar_resnet20", "xavier-nx", output=tmp_path / "broken"))
+    checks = verify(tmp_path / "broken", samples=2, batches=1)
+    failed = {check.name for check in checks if not check.passed}
+    assert {"lowered, p = 0.9: gradients", "ort-training, p = 0.9: gradients"} <= failed, "\n".join(map(str, checks))
