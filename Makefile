@@ -18,10 +18,8 @@ test: setup ## Run the tests (ARGS="-k NAME" for some of them)
 	$(HOST)/bin/python -m pytest $(ARGS)
 
 lint: $(HOST)/.ready ## Check style, types and imports
-	$(HOST)/bin/ruff check
-	$(HOST)/bin/ruff format --check
-	$(HOST)/bin/mypy
-	$(HOST)/bin/lint-imports
+	@failed=0; for check in "ruff check" "ruff format --check" mypy lint-imports; do \
+	    echo "$$check"; $(HOST)/bin/$$check || failed=1; done; exit $$failed
 
 demo: setup ## Build a bundle and adapt it, start to end
 	$(HOST)/bin/python -m benchmarks.demo $(ARGS)

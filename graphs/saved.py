@@ -25,7 +25,8 @@ class SavedTensor:
 def dense_saved_bytes(graph: ir.Graph, batch: int) -> int:
     """Bytes that wait for the backward pass in a graph without pruning, each tensor counted once."""
     sizes = find_sizes(graph, batch)
-    return sum(sizes[value].bytes for value in saved_values(graph) if value in sizes)
+    saved = [value for value in saved_values(graph) if _op_type(value) not in IGNORED and value in sizes]
+    return sum(sizes[value].bytes for value in saved)
 
 
 def find_saved(graph: ir.Graph) -> tuple[SavedTensor, ...]:

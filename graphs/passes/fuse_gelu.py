@@ -26,14 +26,14 @@ class FuseGelu(Rewrite):
         return bool(found)
 
 
-def _gelu_input(node: ir.Node) -> ir.Value | None:
-    """x, if `node` is the outermost product of GELU(x)."""
-    for source, weight in (node.inputs, reversed(node.inputs)):
+def _gelu_input(product: ir.Node) -> ir.Value | None:
+    """x, if `product` is the outermost product of GELU(x)."""
+    for source, weight in (product.inputs, reversed(product.inputs)):
         erf = _without(_without(weight, "Mul", 0.5), "Add", 1.0)
-        producer = erf.producer() if erf is not None else None
-        if producer is not None and producer.op_type == "Erf" and source is not None:
-            if _without(producer.inputs[0], "Div", sqrt(2)) is source:
-                return source
+        node = erf.producer() if erf is not None else None
+        argument = node.inputs[0] if node is not None and node.op_type == "Erf" else None
+        if source is not None and _without(argument, "Div", sqrt(2)) is source:
+            return source
     return None
 
 

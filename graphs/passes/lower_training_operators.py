@@ -33,7 +33,8 @@ def _joined(build: Builder, node: ir.Node) -> Sequence[ir.Value]:
     """The tensors one behind the other and, if it is wanted, how long each of them is."""
     axis = node.attributes["axis"].as_int()
     joined = build.op("Concat", *node.inputs, axis=axis)
-    return [joined, _lengths(build, node.inputs, axis)] if len(node.outputs) > 1 and node.outputs[1].uses() else [joined]
+    counted = len(node.outputs) > 1 and node.outputs[1].uses()
+    return [joined, _lengths(build, node.inputs, axis)] if counted else [joined]
 
 
 def _lengths(build: Builder, values: Sequence[ir.Value | None], axis: int) -> ir.Value:
