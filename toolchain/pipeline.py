@@ -73,6 +73,7 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
 
     Raises ToolchainError: UsageError for names and values that no build accepts, ModelError, TargetError.
     """
+    _check(request)
     target = _target(request.target)
     method = find_method(request.method, request.train)
     settings = Settings(request.batch, request.memory_budget)
@@ -119,6 +120,11 @@ class _Stages:
         if name == self._last and name != STAGES[-1]:
             raise _Stopped(result)
         return result
+
+
+def _check(request: Request) -> None:
+    if request.stop_after not in (None, *STAGES):
+        raise UsageError(f"--stop-after {request.stop_after!r} is no stage: choose one of {', '.join(STAGES)}")
 
 
 def _target(name: str) -> Target:

@@ -36,14 +36,14 @@ def fit(module: nn.Module, tensors: dict[str, torch.Tensor], origin: str) -> Non
     """Loads `tensors` into `module`; raises ModelError that names every tensor that does not fit."""
     wanted = {n: v for n, v in module.state_dict().items() if not n.endswith("num_batches_tracked")}
     found = {n: v for n, v in tensors.items() if not n.endswith("num_batches_tracked")}
-    complaints = [f"{name} is missing" for name in wanted.keys() - found.keys()]
-    complaints += [f"{name} is not a tensor of the model" for name in found.keys() - wanted.keys()]
-    complaints += [
+    complaints = [
         f"{name} has shape {tuple(found[name].shape)}, the model needs {tuple(wanted[name].shape)}"
-        for name in wanted.keys() & found.keys()
+        for name in sorted(wanted.keys() & found.keys())
         if found[name].shape != wanted[name].shape
     ]
+    complaints += [f"{name} is not a tensor of the model" for name in sorted(found.keys() - wanted.keys())]
+    complaints += [f"{name} is missing" for name in sorted(wanted.keys() - found.keys())]
     if complaints:
-        listed = "\n  ".join(sorted(complaints)[:8])
+        listed = "\n  ".join(complaints[:8])
         raise ModelError(f"the weights in {origin} do not fit the model ({len(complaints)} tensors):\n  {listed}")
     module.load_state_dict(found, strict=False)
