@@ -1,15 +1,18 @@
 """Peak memory of a graph that runs in the order of its nodes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
 
 from graphs.passes.schedule import UPDATED
-from graphs.sizes import find_sizes
+from graphs.sizes import TensorSize, find_sizes
 
 VIEWS = {"Reshape", "Squeeze", "Unsqueeze", "Flatten", "Identity"}
 """Operators whose output is their input's memory."""
+
+WORKSPACE = {"TopK": 8}
+"""Bytes an element that an operator of ONNX Runtime needs while it runs: TopK sorts an array of places."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Peak:
 def find_peak(graph: ir.Graph, batch: int, ratios: Sequence[float]) -> Peak:
     """Simulates allocation and release with every tensor freed behind its last reader.
 
-    What a node needs inside itself is not counted. live: the tensors at the peak, largest first, with their bytes.
+    Of what a node needs inside itself only the large is counted, see WORKSPACE. live: the tensors at the peak, largest first, with their bytes.
     """
     sizes = find_sizes(graph, batch, ratios)
     owners = _owners(graph)
@@ -35,12 +38,17 @@ def find_peak(graph: ir.Graph, batch: int, ratios: Sequence[float]) -> Peak:
         for value in node.outputs:
             if owners[value] is value and value in sizes and not _is_state(value):
                 live[value] = sizes[value].bytes
-        total = sum(live.values())
+        total = sum(live.values()) + _workspace(node, sizes)
         if total > peak.bytes:
             peak = Peak(total, str(node.name), _largest(live))
         for value in last.get(node, ()):
             live.pop(value, None)
     return peak
+
+
+def _workspace(node: ir.Node, sizes: Mapping[ir.Value, TensorSize]) -> int:
+    source = node.inputs[0] if node.inputs else None
+    return WORKSPACE.get(node.op_type, 0) * sizes[source].elements if source in sizes else 0
 
 
 def _owners(graph: ir.Graph) -> dict[ir.Value, ir.Value]:

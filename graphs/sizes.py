@@ -47,6 +47,8 @@ class _Interpreter:
     ratios: Sequence[float]
     sizes: dict[ir.Value, TensorSize] = field(default_factory=dict)
     known: dict[ir.Value, np.ndarray] = field(default_factory=dict)
+    flags: dict[ir.Value, int] = field(default_factory=dict)
+    """How many flags are set in a mask, whatever its form."""
 
     def run(self) -> dict[ir.Value, TensorSize]:
         for value in [*self.graph.inputs, *self.graph.initializers.values()]:
@@ -71,6 +73,8 @@ class _Interpreter:
                 self.known[value] = np.asarray(self.ratios, np.float32)
 
     def _visit(self, node: ir.Node) -> None:
+        if node.op_type in CARRIERS and node.inputs[0] in self.flags:
+            self.flags[node.outputs[0]] = self.flags[node.inputs[0]]
         rule = RULES.get(node.op_type)
         if rule is not None:
             self._record(node, rule(self, node))
@@ -170,7 +174,35 @@ def _normalised(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None
     return [walk.sizes[activation], *[walk.sizes[scale]] * 4]
 
 
+def _scatter(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+    """ScatterElements, which sets as many flags as it is given places if it starts from none."""
+    data, places = node.inputs[:2]
+    assert data is not None and places is not None
+    if places in walk.sizes and walk.sizes[data].dtype == ir.DataType.BOOL:
+        walk.flags[node.outputs[0]] = walk.sizes[places].elements
+    return [walk.sizes[data]]
+
+
+def _compress(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+    data, mask = node.inputs
+    assert data is not None and mask is not None
+    return [TensorSize(walk.sizes[data].dtype, (walk.flags[mask],)) if mask in walk.flags else None]
+
+
+def _places(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+    """NonZero of a flat mask."""
+    mask = node.inputs[0]
+    return [TensorSize(ir.DataType.INT64, (1, walk.flags[mask])) if mask in walk.flags else None]
+
+
+CARRIERS = {"Reshape", "Cast", "Pad", "MatMulInteger", "BitwiseAnd", "Slice"}
+"""What packing and unpacking a mask is made of."""
+
 RULES: Mapping[str, Rule] = {
+    "ScatterElements": _scatter,
+    "MaxUnpool": _of_shape(ir.DataType.FLOAT, 2),
+    "Compress": _compress,
+    "NonZero": _places,
     "Shape": _size_of_shape,
     "Size": _size_of_shape,
     "Sparsify": _sparsify,

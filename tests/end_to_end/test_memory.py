@@ -1,0 +1,37 @@
+"""The memory that a step really takes: measured in fresh processes of one run, gradient buffers on both sides."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import Build, Run
+
+BATCH = 8
+LIMIT = 0.35
+"""Of the dense onnxruntime-training step, with standard operators, at ratio 0.9."""
+
+
+@pytest.fixture(scope="module")
+def resnet50(built: Build) -> Path:
+    return built("resnet50", weights="none")
+
+
+def test_pruned_step_needs_a_third_of_the_dense_one(resnet50: Path, toolchain: Run) -> None:
+    arguments = ("--against", "dense", "--batch", str(BATCH), "--prune-ratio", "0.9", "--steps", "1", "--json")
+    done = toolchain("bench", str(resnet50), *arguments)
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
+    ratio = rows["bundle"]["peak_step_bytes"] / rows["dense"]["peak_step_bytes"]
+    assert ratio <= LIMIT, f"{ratio:.3f}: {rows}"
+
+
+def test_inspect_predicts_less_for_more_pruning(cifar: Path, toolchain: Run) -> None:
+    def inspect(ratio: str) -> dict[str, int]:
+        found: dict[str, int] = json.loads(toolchain("inspect", str(cifar), "--prune-ratio", ratio, "--json").stdout)
+        return found
+
+    sparse, dense = inspect("0.95"), inspect("0")
+    assert sparse["predicted_peak_bytes"] < dense["predicted_peak_bytes"]
+    assert sparse["kept_bytes"] < 0.4 * sparse["dense_saved_bytes"]
+    assert dense["kept_bytes"] >= dense["dense_saved_bytes"]
