@@ -85,10 +85,11 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, object]
     common = ["--batch", str(options.batch), "--threads", "1"]
     adapt = ["adapt", *common, "--learning-rate", str(rate), "--seed", str(options.seed), "--state", f"{folder}/state"]
     still = ["adapt", *common, "--learning-rate", "0", "--prune-ratio", "1", "--state"]
+    infer = ["infer", *common, "--state", f"{folder}/none"]
     rows = []
     for stream in streams(options.data, facts, options.corruptions, options.images, options.severity):
         runs = {
-            "source": run_bundle(options.device_python, bundle, stream, ["infer", *common, "--state", f"{folder}/none"]),
+            "source": run_bundle(options.device_python, bundle, stream, infer),
             "bn": run_bundle(options.device_python, bundle, stream, [*still, f"{folder}/{stream.corruption}"]),
             "bundle": run_bundle(options.device_python, bundle, stream, adapt),
             "eager": run_eager(reference, stream, options.batch, case.method.probe.samples, options.seed),
@@ -116,7 +117,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         rows = measure(options, Path(folder))
     columns = ("source", "bn", "bundle", "eager")
-    print(json.dumps({"mean": {name: round(float(np.mean([row[name] for row in rows])), 2) for name in columns}}))  # type: ignore[arg-type]
+    print(json.dumps({"mean": {name: round(float(np.mean([row[name] for row in rows])), 2) for name in columns}}))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ def show_resnet50(python: str, folder: Path) -> None:
     print(f"resnet50 for xavier-nx: built in {report.seconds:.0f} s, a folder of {size}")
     (pruned,) = device(python, report.folder, "bench", "--batch", "4", "--steps", "1", "--prune-ratio", "0.9")
     dense, kept, peak = (format_bytes(pruned[key]) for key in ("dense_bytes", "kept_bytes", "peak_step_bytes"))
-    print(f"  one step on 4 images keeps {kept} of {dense} of activations, and needs {peak} in all (ratio 0.9, measured)")
+    print(
+        f"  one step on 4 images keeps {kept} of {dense} of activations, and needs {peak} in all (ratio 0.9, measured)"
+    )
 
 
 def build_resnet50(folder: Path) -> Report:
@@ -79,7 +81,9 @@ def write_photos(images: np.ndarray, folder: Path) -> Path:
 
 def device(python: str, bundle: Path, *arguments: str) -> Iterator[Any]:
     """The JSON objects that a command of the bundle prints, run apart from this environment."""
-    done = subprocess.run([python, "-I", str(bundle), *arguments, "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [python, "-I", str(bundle), *arguments, "--json"], capture_output=True, text=True, check=False
+    )
     if done.returncode:
         sys.exit(done.stderr)
     return map(json.loads, done.stdout.splitlines())

@@ -1,6 +1,6 @@
 """Adding nodes to a graph: write down what is computed, then say where it goes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 
 import numpy as np
@@ -24,31 +24,36 @@ class Builder:
     """
 
     def __init__(self, graph: ir.Graph, schedule: str | None = None) -> None:
-        """schedule: when the nodes are to run, `EARLY`, `LATE` or where they are placed (see graphs.passes.schedule)."""
+        """schedule: when the nodes are to run, EARLY, LATE or where they are placed (see graphs.passes.schedule)."""
         self.graph = graph
         self.schedule = schedule
         self.nodes: list[ir.Node] = []
 
     def op(self, op_type: str, *operands: Operand, name: str | None = None, **attributes: Attribute) -> ir.Value:
         """One node with one output, in the standard domain."""
-        return self.ops(op_type, 1, *operands, names=(name,), **attributes)[0]
+        return self._add(op_type, "", operands, attributes, (name,))[0]
 
     def own(self, op_type: str, outputs: int, *operands: Operand) -> Sequence[ir.Value]:
         """One node of an operator of `graphs.ops`."""
-        return self.ops(op_type, outputs, *operands, domain=OWN_DOMAIN)
+        return self._add(op_type, OWN_DOMAIN, operands, {}, (None,) * outputs)
 
     def ops(
+        self, op_type: str, outputs: int, *operands: Operand, domain: str = "", **attributes: Attribute
+    ) -> Sequence[ir.Value]:
+        """One node with several outputs, or of another domain than the standard one."""
+        return self._add(op_type, domain, operands, attributes, (None,) * outputs)
+
+    def _add(
         self,
         op_type: str,
-        outputs: int,
-        *operands: Operand,
-        domain: str = "",
-        names: Sequence[str | None] = (),
-        **attributes: Attribute,
+        domain: str,
+        operands: Sequence[Operand],
+        attributes: Mapping[str, Attribute],
+        names: Sequence[str | None],
     ) -> Sequence[ir.Value]:
         inputs = [self._value(operand) for operand in operands]
-        node = ir.node(op_type, inputs, attributes, domain=domain, num_outputs=outputs)
-        for value, name in zip(node.outputs, names, strict=False):
+        node = ir.node(op_type, inputs, attributes, domain=domain, num_outputs=len(names))
+        for value, name in zip(node.outputs, names, strict=True):
             value.name = name
         if self.schedule is not None:
             node.metadata_props[SCHEDULE] = self.schedule
@@ -108,7 +113,7 @@ def replace(node: ir.Node, outputs: Sequence[ir.Value | None]) -> None:
         new.shape, new.type = old.shape or new.shape, old.type or new.type
         old.replace_all_uses_with(new, replace_graph_outputs=was_output)
         old.name = f"{name}.replaced"
-        if new.producer() is not None and not new.is_graph_output() or was_output:
+        if (new.producer() is not None and not new.is_graph_output()) or was_output:
             new.name = name
     assert node.graph is not None
     node.graph.remove(node, safe=True)

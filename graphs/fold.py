@@ -99,8 +99,8 @@ def _into_product(graph: ir.Graph, node: ir.Node) -> list[FoldedWeight]:
 
 
 def _norm(node: ir.Node) -> FoldedNorm:
-    names = [str(value.name) for value in node.inputs[1:] if value is not None]
-    return FoldedNorm(*names, epsilon=node.attributes["epsilon"].as_float())
+    weight, bias, mean, variance = (str(value.name) for value in node.inputs[1:] if value is not None)
+    return FoldedNorm(weight, bias, mean, variance, node.attributes["epsilon"].as_float())
 
 
 def _used(graph: ir.Graph, parameters: Collection[str]) -> list[ir.Value]:

@@ -27,7 +27,8 @@ class Peak:
 def find_peak(graph: ir.Graph, batch: int, ratios: Sequence[float]) -> Peak:
     """Simulates allocation and release with every tensor freed behind its last reader.
 
-    Of what a node needs inside itself only the large is counted, see WORKSPACE. live: the tensors at the peak, largest first, with their bytes.
+    Of what a node needs inside itself only the large is counted, see WORKSPACE. live: the tensors at the peak, largest
+    first, with their bytes.
     """
     sizes = find_sizes(graph, batch, ratios)
     owners = _owners(graph)
@@ -47,8 +48,8 @@ def find_peak(graph: ir.Graph, batch: int, ratios: Sequence[float]) -> Peak:
 
 
 def _workspace(node: ir.Node, sizes: Mapping[ir.Value, TensorSize]) -> int:
-    source = node.inputs[0] if node.inputs else None
-    return WORKSPACE.get(node.op_type, 0) * sizes[source].elements if source in sizes else 0
+    source = node.inputs[0] if node.op_type in WORKSPACE else None
+    return WORKSPACE[node.op_type] * sizes[source].elements if source is not None and source in sizes else 0
 
 
 def _owners(graph: ir.Graph) -> dict[ir.Value, ir.Value]:

@@ -9,7 +9,7 @@ SEED = "loss_grad"
 
 
 def backward_nodes(graph: ir.Graph) -> set[ir.Node]:
-    """Every node that depends on the gradient of the loss or restores what was saved for one. All others are forward."""
+    """Every node that depends on the loss's gradient or restores what was saved for it. All others are forward."""
     reached: set[ir.Node] = set()
     for node in graph:
         restores = node.metadata_props.get(SCHEDULE) == LATE

@@ -15,7 +15,7 @@ def with_functions(model: ir.Model) -> ir.Model:
     copy = model.clone()
     copy.graph.opset_imports[OWN_DOMAIN] = 1
     for function in FUNCTIONS:
-        meaning = ir.from_proto(function.to_function_proto())
+        meaning = ir.serde.deserialize_function(function.to_function_proto())
         copy.functions[meaning.identifier()] = meaning
     return copy
 

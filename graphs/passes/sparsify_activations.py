@@ -21,8 +21,7 @@ class SparsifyActivations(Rewrite):
         ratios = _split_ratios(graph, len(self.layers))
         gradients = {node.name: node for node in graph}
         kept = [
-            _sparsify(graph, gradients[layer.gradient], ratio)
-            for layer, ratio in zip(self.layers, ratios, strict=True)
+            _sparsify(graph, gradients[layer.gradient], ratio) for layer, ratio in zip(self.layers, ratios, strict=True)
         ]
         report = Builder(graph, EARLY)
         counts = [report.op("Shape", values) for values in kept]

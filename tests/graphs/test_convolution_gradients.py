@@ -1,22 +1,39 @@
 """The gradients of convolution in standard operators against autograd, on random geometries."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from graphs.build import Builder, add_input, add_output
 from graphs.conv import ConvGeometry
 
-GEOMETRIES = st.builds(
-    dict,
+
+@dataclass(frozen=True)
+class Convolution:
+    """inputs, outputs: channels a group; pads: the same on both sides."""
+
+    groups: int
+    inputs: int
+    outputs: int
+    size: tuple[int, int]
+    kernel: tuple[int, int]
+    strides: tuple[int, int]
+    pads: tuple[int, int]
+    dilations: tuple[int, int]
+
+
+CONVOLUTIONS = st.builds(
+    Convolution,
     groups=st.sampled_from([1, 2, 3]),
     inputs=st.integers(1, 3),
     outputs=st.integers(1, 3),
-    height=st.integers(3, 9),
-    width=st.integers(3, 9),
+    size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
     kernel=st.sampled_from([(1, 1), (3, 3), (2, 3), (5, 1)]),
     strides=st.sampled_from([(1, 1), (2, 2), (1, 3)]),
     pads=st.sampled_from([(0, 0), (1, 1), (2, 0)]),
@@ -42,29 +59,28 @@ def _gradients(
     return dx, dw
 
 
-def _case(g: dict[str, object]) -> tuple[ConvGeometry, torch.Tensor, torch.Tensor, torch.Tensor]:
-    groups, pads, kernel = g["groups"], g["pads"], g["kernel"]
-    assert isinstance(groups, int) and isinstance(pads, tuple) and isinstance(kernel, tuple)
-    channels, outputs = groups * int(str(g["inputs"])), groups * int(str(g["outputs"]))
-    torch.manual_seed(0)
-    x = torch.randn(2, channels, int(str(g["height"])), int(str(g["width"])), requires_grad=True)
-    weight = torch.randn(outputs, channels // groups, *kernel, requires_grad=True)
-    reach = [(k - 1) * d + 1 for k, d in zip(kernel, g["dilations"], strict=True)]  # type: ignore[call-overload]
-    assume(all(size + 2 * pad >= r for size, pad, r in zip(x.shape[2:], pads, reach, strict=True)))
-    y = torch.nn.functional.conv2d(x, weight, None, g["strides"], pads, g["dilations"], groups)  # type: ignore[arg-type]
-    geometry = ConvGeometry(
-        channels, outputs, tuple(x.shape[2:]), tuple(y.shape[2:]), kernel, g["strides"], g["dilations"],  # type: ignore[arg-type]
-        (*pads, *pads), groups,
-    )  # fmt: skip
-    return geometry, x, weight, y
-
-
 @settings(max_examples=60)
-@given(chosen=GEOMETRIES)
-def test_gradients_equal_autograd(chosen: dict[str, object]) -> None:
-    geometry, x, weight, y = _case(chosen)
+@given(chosen=CONVOLUTIONS)
+def test_gradients_equal_autograd(chosen: Convolution) -> None:
+    reach = [(kernel - 1) * dilation + 1 for kernel, dilation in zip(chosen.kernel, chosen.dilations, strict=True)]
+    assume(all(s + 2 * p >= r for s, p, r in zip(chosen.size, chosen.pads, reach, strict=True)))
+    torch.manual_seed(0)
+    inputs, outputs = chosen.groups * chosen.inputs, chosen.groups * chosen.outputs
+    x = torch.randn(2, inputs, *chosen.size, requires_grad=True)
+    weight = torch.randn(outputs, chosen.inputs, *chosen.kernel, requires_grad=True)
+    y = functional.conv2d(x, weight, None, chosen.strides, chosen.pads, chosen.dilations, chosen.groups)
     gradient = torch.randn_like(y)
-    expected = torch.autograd.grad(y, [x, weight], gradient)
+    geometry = ConvGeometry(
+        in_channels=inputs,
+        out_channels=outputs,
+        size=chosen.size,
+        out_size=(y.shape[2], y.shape[3]),
+        kernel=chosen.kernel,
+        strides=chosen.strides,
+        dilations=chosen.dilations,
+        pads=(*chosen.pads, *chosen.pads),
+        groups=chosen.groups,
+    )
     found = _gradients(geometry, x.detach().numpy(), weight.detach().numpy(), gradient.numpy())
-    for ours, theirs in zip(found, expected, strict=True):
+    for ours, theirs in zip(found, torch.autograd.grad(y, [x, weight], gradient), strict=True):
         np.testing.assert_allclose(ours, theirs.numpy(), rtol=1e-4, atol=1e-4)

@@ -1,6 +1,7 @@
 """List the adaptation methods, what each trains and where it is from."""
 
 import argparse
+from typing import Any
 
 from toolchain.driver.output import emit
 
@@ -12,7 +13,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from toolchain.methods import METHODS
 
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "train": train,

@@ -63,7 +63,7 @@ def bundle(
     target: Target,
     settings: Settings,
 ) -> Manifest:
-    """Writes everything into the empty `folder` but the recorded results, and returns its manifest, yet to be sealed."""
+    """Writes all but the recorded results into the empty `folder`; returns its manifest, yet to be sealed."""
     for part in ("adapt", "infer", "ort-training", "reference"):
         (folder / part).mkdir(parents=True)
     _save(inlined(lowered.step), folder / STEP)

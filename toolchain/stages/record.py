@@ -24,16 +24,16 @@ def record(folder: Path) -> None:
     step = Step(bundle, None)
     result = step.run(images, ratios, facts.method.learning_rate)
     moved = [layer.parameter for layer in (facts.layers[0], facts.layers[-1]) if layer.parameter]
-    np.savez(
-        folder / facts.reference,
-        images=images,
-        prune_ratios=ratios,
-        learning_rate=np.array([facts.method.learning_rate], np.float32),
-        logits=result.logits,
-        loss=result.loss,
-        grad_rms=result.grad_rms,
-        kept_elements=result.kept_elements,
-        infer_logits=open_session(bundle, None, None).run(facts.infer.input, images, facts.infer.output),
-        tolerance=np.array(TOLERANCE),
-        **{f"updated/{name}": step.state[name].copy() for name in moved},
-    )
+    recorded = {
+        "images": images,
+        "prune_ratios": ratios,
+        "learning_rate": np.array([facts.method.learning_rate], np.float32),
+        "logits": result.logits,
+        "loss": np.array(result.loss),
+        "grad_rms": result.grad_rms,
+        "kept_elements": result.kept_elements,
+        "infer_logits": open_session(bundle, None, None).run(facts.infer.input, images, facts.infer.output),
+        "tolerance": np.array(TOLERANCE),
+        **{f"updated/{name}": step.state[name] for name in moved},
+    }
+    np.savez(folder / facts.reference, allow_pickle=False, **recorded)

@@ -45,8 +45,8 @@ def _export(model: LoadedModel) -> ir.Model:
         with contextlib.redirect_stdout(io.StringIO()):
             program = _torch_export(model.module, sample)
     except Exception as error:
-        cause = str(error.__cause__ or error).strip().splitlines()
-        raise ModelError(f"{model.name} could not be traced by torch.export: {cause[0] if cause else error!r}") from error
+        cause = [*str(error.__cause__ or error).strip().splitlines(), repr(error)][0]
+        raise ModelError(f"{model.name} could not be traced by torch.export: {cause}") from error
     return program
 
 

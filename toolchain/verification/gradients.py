@@ -27,7 +27,11 @@ def check_gradients(case: Case) -> Iterator[Check]:
             found = {"lowered": compiled, "ort-training": training}
             measured.append([check for name in found for check in _against(name, label, found[name], single, exact)])
             measured[-1].append(_agreement(label, compiled, training))
-        yield from (max(same, key=lambda check: check.measured / (check.limit or 1)) for same in zip(*measured, strict=True))
+        yield from (max(same, key=_severity) for same in zip(*measured, strict=True))
+
+
+def _severity(check: Check) -> float:
+    return check.measured / (check.limit or 1)
 
 
 def _against(dialect: str, label: str, found: Outcome, single: Outcome, exact: Outcome) -> Iterator[Check]:
