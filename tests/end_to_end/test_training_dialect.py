@@ -37,3 +37,18 @@ def test_unpruned_gradients_equal_dense_ones_bit_for_bit(
 
 def _ratios(bundle: Path, ratio: float) -> np.ndarray:
     return np.full(len(read_manifest(bundle / "manifest.json").layers), ratio, np.float32)
+
+
+def test_artifacts_train_with_the_optimizer_of_the_engine(cifar: Path) -> None:
+    from onnxruntime.training.api import CheckpointState, Module, Optimizer
+
+    folder = cifar / "ort-training"
+    state = CheckpointState.load_checkpoint(str(folder / "checkpoint"))
+    module = Module(str(folder / "training_model.onnx"), state, str(folder / "eval_model.onnx"), device="cpu")
+    optimizer = Optimizer(str(folder / "optimizer_model.onnx"), module)
+    images = np.random.default_rng(0).standard_normal((4, 3, 32, 32), np.float32)
+    before = state.parameters["conv1.weight"].data.copy()
+    module.train()
+    module(images, _ratios(cifar, 0.5))
+    optimizer.step()
+    assert not np.array_equal(before, state.parameters["conv1.weight"].data)

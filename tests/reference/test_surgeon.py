@@ -42,10 +42,12 @@ def test_probe_measures_the_chosen_samples_of_the_same_batch() -> None:
     torch.testing.assert_close(step.parameters(), twin.parameters(), rtol=0, atol=0)
 
 
-def test_previous_starts_at_the_ratio_of_the_probe_and_then_follows_the_steps() -> None:
+def test_previous_starts_with_a_probe_and_then_follows_the_steps() -> None:
     surgeon = SurgeonReference(new_step(), ELEMENTS, PROBE, importance="previous")
-    first, second = (surgeon.adapt(images) for images in batches(2))
-    assert first.kept_elements.tolist() == counts(torch.full((3,), 0.5))
+    chosen = torch.arange(2)
+    probed = new_step().gradients(batches(1)[0][chosen], [PROBE.prune_ratio] * 3).grad_rms
+    first, second = (surgeon.adapt(images, chosen) for images in batches(2))
+    assert first.kept_elements.tolist() == counts(surgeon_ratios(probed, ELEMENTS))
     assert second.kept_elements.tolist() == counts(surgeon_ratios(first.grad_rms, ELEMENTS))
 
 

@@ -23,7 +23,7 @@ def main(folder: Path, batch: int, steps: int, threads: int) -> None:
     images = torch.randn(batch, 3, saved["side"], saved["side"], generator=torch.Generator().manual_seed(0))
 
     def step() -> None:
-        entropy(module(images)).backward()  # type: ignore[no-untyped-call]
+        entropy(module(images)).backward()
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
 

@@ -18,7 +18,7 @@ class SurgeonReference:
 
     elements_per_sample [L]: size of each layer's input for one image. importance: where the RMS of the gradients comes
     from. "probe": a pass over a few images of the batch before each step, pruned at `probe.prune_ratio`. "previous":
-    the step before; the first step is pruned at `probe.prune_ratio` everywhere.
+    the step before, and for the first step a probe.
     """
 
     def __init__(
@@ -34,22 +34,17 @@ class SurgeonReference:
     def adapt(self, images: Tensor, probe_indices: Tensor | None = None) -> StepResult:
         """One step on images [N, 3, H, W]; the prediction is the `logits` of the result, from before the update.
 
-        probe_indices int64 [probe.samples]: which images the probe sees, if importance is "probe"; None stands for a
+        probe_indices int64 [probe.samples]: which images the probe sees, where there is one; None stands for a
         random choice by torch's generator.
         """
-        if self._importance == "probe":
+        if self._importance == "probe" or self._grad_rms is None:
             self._grad_rms = self._measure(images, probe_indices)
-        result = self._step.run(images, self._ratios())
+        result = self._step.run(images, surgeon_ratios(self._grad_rms, self._elements))
         self._grad_rms = result.grad_rms
         return result
 
     def _measure(self, images: Tensor, indices: Tensor | None) -> Tensor:
         if indices is None:
             indices = torch.randperm(len(images))[: self._probe.samples]
-        return self._step.gradients(images[indices], self._uniform_ratios()).grad_rms
-
-    def _ratios(self) -> Tensor:
-        return self._uniform_ratios() if self._grad_rms is None else surgeon_ratios(self._grad_rms, self._elements)
-
-    def _uniform_ratios(self) -> Tensor:
-        return torch.full((len(self._elements),), self._probe.prune_ratio)
+        ratios = torch.full((len(self._elements),), self._probe.prune_ratio)
+        return self._step.gradients(images[indices], ratios).grad_rms
