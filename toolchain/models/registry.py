@@ -69,10 +69,19 @@ def load_model(name: str, weights: str | None = None, image_size: int | None = N
     """
     torch.manual_seed(0)
     model = _find(name)(name, weights)
-    if weights not in (None, "none"):
+    if weights == "none":
+        _wake(model.module)
+    elif weights is not None:
         fit(model.module, read_checkpoint(Path(weights)), weights)
     model.module.eval()
     return model if image_size is None else _resized(model, image_size)
+
+
+def _wake(module: nn.Module) -> None:
+    """Random values for weight matrices that start as zeros, as a ViT's head does: no gradient would pass them."""
+    for parameter in module.parameters():
+        if parameter.dim() > 1 and not parameter.any():
+            nn.init.trunc_normal_(parameter, std=0.02)
 
 
 def torchvision_names() -> list[str]:
