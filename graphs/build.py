@@ -29,6 +29,12 @@ class Builder:
         self.schedule = schedule
         self.nodes: list[ir.Node] = []
 
+    def marked(self, schedule: str) -> "Builder":
+        """The same collection of nodes; those that are added here run at another time."""
+        twin = Builder(self.graph, schedule)
+        twin.nodes = self.nodes
+        return twin
+
     def op(self, op_type: str, *operands: Operand, name: str | None = None, **attributes: Attribute) -> ir.Value:
         """One node with one output, in the standard domain."""
         return self._add(op_type, "", operands, attributes, (name,))[0]

@@ -60,9 +60,9 @@ def test_export_leaves_the_batch_free() -> None:
 
 
 def test_shipped_weights_classify_real_images(trained: nn.Module, sample: tuple[Tensor, Tensor]) -> None:
-    assert error(trained, sample) < 11
+    assert error(trained, sample) < 8
 
 
 def test_wrong_preprocessing_is_noticed(trained: nn.Module, sample: tuple[Tensor, Tensor]) -> None:
     images, labels = sample
-    assert error(trained, (images.flip(1) * 3, labels)) > 11
+    assert error(trained, (images.flip(1) * 3, labels)) > 20

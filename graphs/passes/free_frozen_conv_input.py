@@ -1,25 +1,22 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
+from graphs.build import Builder
 from graphs.conv import ConvGeometry
-from graphs.passes.rewrite import Rewrite, nodes_of
+from graphs.passes.rewrite import Replacement
 
 
 @dataclass(frozen=True)
-class FreeFrozenConvInput(Rewrite):
+class FreeFrozenConvInput(Replacement):
     """The gradient of a convolution whose weight is frozen does not read the convolution's input."""
 
-    def rewrite(self, graph: ir.Graph) -> bool:
-        found = [node for node in nodes_of(graph, "ConvGrad") if not _has_weight_gradient(node)]
-        for node in found:
-            builder = Builder(graph)
-            gradient = ConvGeometry.of(node).input_gradient(builder, node.inputs[0], node.inputs[2])
-            builder.before(node)
-            replace(node, [gradient])
-        return bool(found)
+    operators: ClassVar = ("ConvGrad",)
 
+    def applies(self, node: ir.Node) -> bool:
+        return not (len(node.outputs) > 1 and node.outputs[1].uses())
 
-def _has_weight_gradient(node: ir.Node) -> bool:
-    return len(node.outputs) > 1 and bool(node.outputs[1].uses())
+    def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
+        return [ConvGeometry.of(node).input_gradient(build, node.inputs[0], node.inputs[2])]

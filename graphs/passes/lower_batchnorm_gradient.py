@@ -1,16 +1,18 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
-from graphs.passes.rewrite import Rewrite, nodes_of
+from graphs.build import Builder
+from graphs.passes.rewrite import Replacement
 
 PIXELS = np.array([0, 2, 3])
 
 
 @dataclass(frozen=True)
-class LowerBatchNormGradient(Rewrite):
+class LowerBatchNormGradient(Replacement):
     """The gradient of BatchNorm, which reads the centred activation c = x - mean, in standard operators.
 
     With s = 1 / sqrt(var + eps) and n elements a channel: d_scale = s sum(dy c), d_bias = sum(dy) and
@@ -18,30 +20,23 @@ class LowerBatchNormGradient(Rewrite):
     Source: Ioffe and Szegedy (ICML 2015) section 3.
     """
 
-    def rewrite(self, graph: ir.Graph) -> bool:
-        found = nodes_of(graph, "BatchNormalizationGrad")
-        for node in found:
-            _lower(graph, node)
-        return bool(found)
+    operators: ClassVar = ("BatchNormalizationGrad",)
 
-
-def _lower(graph: ir.Graph, node: ir.Node) -> None:
-    gradient, centered, scale, zeros, inverse = node.inputs
-    assert scale is not None and scale.shape is not None
-    channels = int(scale.shape.numpy()[0])
-    build = Builder(graph)
-    sum_gradient = build.op("ReduceSum", gradient, PIXELS, keepdims=0)
-    sum_product = build.op("ReduceSum", build.op("Mul", gradient, centered), PIXELS, keepdims=0)
-    scale_gradient = build.op("Mul", sum_product, inverse)
-    size = build.op("Cast", build.op("Size", gradient), to=int(ir.DataType.FLOAT))
-    count = build.op("Div", size, float(channels))
-    slope = build.op("Mul", scale, inverse)
-    shift = build.op("Neg", build.op("Div", build.op("Mul", slope, sum_gradient), count))
-    correlation = build.op("Div", build.op("Mul", scale_gradient, inverse), count)
-    pull = build.op("Neg", build.op("Mul", slope, correlation))
-    ones = build.op("Exp", zeros)
-    moved = build.op("BatchNormalization", gradient, slope, shift, zeros, ones, epsilon=0.0)
-    column = build.op("Reshape", pull, np.array([1, -1, 1, 1]))
-    input_gradient = build.op("Add", moved, build.op("Mul", centered, column))
-    build.before(node)
-    replace(node, [input_gradient, scale_gradient, sum_gradient])
+    def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
+        gradient, centered, scale, zeros, inverse = node.inputs
+        assert scale is not None and scale.shape is not None
+        channels = int(scale.shape.numpy()[0])
+        sum_gradient = build.op("ReduceSum", gradient, PIXELS, keepdims=0)
+        sum_product = build.op("ReduceSum", build.op("Mul", gradient, centered), PIXELS, keepdims=0)
+        scale_gradient = build.op("Mul", sum_product, inverse)
+        size = build.op("Cast", build.op("Size", gradient), to=int(ir.DataType.FLOAT))
+        count = build.op("Div", size, float(channels))
+        slope = build.op("Mul", scale, inverse)
+        shift = build.op("Neg", build.op("Div", build.op("Mul", slope, sum_gradient), count))
+        correlation = build.op("Div", build.op("Mul", scale_gradient, inverse), count)
+        pull = build.op("Neg", build.op("Mul", slope, correlation))
+        ones = build.op("Exp", zeros)
+        moved = build.op("BatchNormalization", gradient, slope, shift, zeros, ones, epsilon=0.0)
+        column = build.op("Reshape", pull, np.array([1, -1, 1, 1]))
+        input_gradient = build.op("Add", moved, build.op("Mul", centered, column))
+        return [input_gradient, scale_gradient, sum_gradient]

@@ -1,28 +1,29 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import onnx_ir as ir
 
-from graphs.build import LATE, Builder, replace
-from graphs.passes.rewrite import Rewrite, nodes_of
+from graphs.build import LATE, Builder
+from graphs.passes.rewrite import Replacement
 
 
 @dataclass(frozen=True)
-class LowerFusedMatMul(Rewrite):
+class LowerFusedMatMul(Replacement):
     """A product of transposed matrices is Transpose and MatMul."""
 
-    def rewrite(self, graph: ir.Graph) -> bool:
-        found = [node for node in nodes_of(graph, "FusedMatMul") if not _flag(node, "transBatchA", "transBatchB")]
-        for node in found:
-            turn, build = Builder(graph, LATE), Builder(graph)  # what waited for the product waits as it is
-            left = _turned(turn, node.inputs[0], _flag(node, "transA"))
-            right = _turned(turn, node.inputs[1], _flag(node, "transB"))
-            product = build.op("MatMul", left, right)
-            factor = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.0
-            result = product if factor == 1.0 else build.op("Mul", product, factor)
-            turn.before(node)
-            build.before(node)
-            replace(node, [result])
-        return bool(found)
+    operators: ClassVar = ("FusedMatMul",)
+
+    def applies(self, node: ir.Node) -> bool:
+        return not _flag(node, "transBatchA", "transBatchB")
+
+    def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
+        turn = build.marked(LATE)  # what waited for the product waits as it is
+        left = _turned(turn, node.inputs[0], _flag(node, "transA"))
+        right = _turned(turn, node.inputs[1], _flag(node, "transB"))
+        product = build.op("MatMul", left, right)
+        factor = node.attributes["alpha"].as_float() if "alpha" in node.attributes else 1.0
+        return [product if factor == 1.0 else build.op("Mul", product, factor)]
 
 
 def _flag(node: ir.Node, *names: str) -> bool:

@@ -1,24 +1,25 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import LATE, Builder, replace
-from graphs.passes.rewrite import Rewrite, nodes_of
+from graphs.build import LATE, Builder
+from graphs.passes.rewrite import Replacement
 
 
 @dataclass(frozen=True)
-class LowerGatherGradient(Rewrite):
+class LowerGatherGradient(Replacement):
     """The gradient of Gather with a single index or a list of them adds each slice to the place it came from."""
 
-    def rewrite(self, graph: ir.Graph) -> bool:
-        found = [node for node in nodes_of(graph, "GatherGrad") if _rank(node.inputs[1]) in (0, 1)]
-        for node in found:
-            build = Builder(graph, LATE)
-            result = _lower(build, node)
-            build.before(node)
-            replace(node, [result])
-        return bool(found)
+    operators: ClassVar = ("GatherGrad",)
+
+    def applies(self, node: ir.Node) -> bool:
+        return _rank(node.inputs[1]) in (0, 1)
+
+    def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
+        return [_lower(build.marked(LATE), node)]
 
 
 def _lower(build: Builder, node: ir.Node) -> ir.Value:

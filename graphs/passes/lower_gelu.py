@@ -1,31 +1,28 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import pi, sqrt
+from typing import ClassVar
 
 import onnx_ir as ir
 
-from graphs.build import LATE, Builder, Operand, replace
-from graphs.passes.rewrite import Rewrite, nodes_of
+from graphs.build import LATE, Builder, Operand
+from graphs.passes.rewrite import Replacement
 
 
 @dataclass(frozen=True)
-class LowerGelu(Rewrite):
+class LowerGelu(Replacement):
     """GELU, x P(x) with the normal distribution P, and its gradient, dy (P(x) + x p(x)), in standard operators.
 
     Source: Hendrycks and Gimpel (2016) section 2.
     """
 
-    def rewrite(self, graph: ir.Graph) -> bool:
-        found = nodes_of(graph, "Gelu", "GeluGrad")
-        for node in found:
-            if node.op_type == "Gelu":
-                build = Builder(graph)
-                result = build.op("Mul", node.inputs[0], _distribution(build, node.inputs[0]))
-            else:
-                build = Builder(graph, LATE)
-                result = build.op("Mul", node.inputs[0], _slope(build, node.inputs[1]))
-            build.before(node)
-            replace(node, [result])
-        return bool(found)
+    operators: ClassVar = ("Gelu", "GeluGrad")
+
+    def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
+        if node.op_type == "Gelu":
+            return [build.op("Mul", node.inputs[0], _distribution(build, node.inputs[0]))]
+        late = build.marked(LATE)
+        return [late.op("Mul", node.inputs[0], _slope(late, node.inputs[1]))]
 
 
 def _slope(build: Builder, x: Operand) -> ir.Value:

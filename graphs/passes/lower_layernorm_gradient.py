@@ -1,14 +1,16 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import LATE, Builder, replace
-from graphs.passes.rewrite import Rewrite, nodes_of
+from graphs.build import LATE, Builder
+from graphs.passes.rewrite import Replacement
 
 
 @dataclass(frozen=True)
-class LowerLayerNormGradient(Rewrite):
+class LowerLayerNormGradient(Replacement):
     """The gradient of LayerNorm, which reads the centred activation c = x - mean, in standard operators.
 
     With s = 1 / sqrt(var + eps), x^ = c s and g = scale dy: d_scale = sum(dy x^) and d_bias = sum(dy) over the rows,
@@ -16,28 +18,20 @@ class LowerLayerNormGradient(Rewrite):
     Source: Ba, Kiros and Hinton (2016) section 3.
     """
 
-    def rewrite(self, graph: ir.Graph) -> bool:
-        found = nodes_of(graph, "LayerNormalizationGrad")
-        for node in found:
-            _lower(graph, node)
-        return bool(found)
+    operators: ClassVar = ("LayerNormalizationGrad",)
 
-
-def _lower(graph: ir.Graph, node: ir.Node) -> None:
-    gradient, centered, scale, _, inverse = node.inputs
-    row, others = _axes(node)
-    restore, build = Builder(graph, LATE), Builder(graph)
-    standard = restore.op("Mul", centered, inverse)
-    scale_gradient = build.op("ReduceSum", build.op("Mul", gradient, standard), others, keepdims=0)
-    bias_gradient = build.op("ReduceSum", gradient, others, keepdims=0)
-    scaled = build.op("Mul", gradient, scale)
-    correlation = build.op("ReduceMean", build.op("Mul", scaled, standard), row)
-    along = build.op("Mul", standard, correlation)
-    rest = build.op("Sub", build.op("Sub", scaled, build.op("ReduceMean", scaled, row)), along)
-    input_gradient = build.op("Mul", rest, inverse)
-    restore.before(node)
-    build.before(node)
-    replace(node, [input_gradient, scale_gradient, bias_gradient])
+    def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
+        gradient, centered, scale, _, inverse = node.inputs
+        row, others = _axes(node)
+        standard = build.marked(LATE).op("Mul", centered, inverse)
+        scale_gradient = build.op("ReduceSum", build.op("Mul", gradient, standard), others, keepdims=0)
+        bias_gradient = build.op("ReduceSum", gradient, others, keepdims=0)
+        scaled = build.op("Mul", gradient, scale)
+        correlation = build.op("ReduceMean", build.op("Mul", scaled, standard), row)
+        along = build.op("Mul", standard, correlation)
+        rest = build.op("Sub", build.op("Sub", scaled, build.op("ReduceMean", scaled, row)), along)
+        input_gradient = build.op("Mul", rest, inverse)
+        return [input_gradient, scale_gradient, bias_gradient]
 
 
 def _axes(node: ir.Node) -> tuple[np.ndarray, np.ndarray]:

@@ -1,24 +1,22 @@
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
-from graphs.passes.rewrite import Rewrite, nodes_of
+from graphs.build import Builder
+from graphs.passes.rewrite import Replacement
 
 
 @dataclass(frozen=True)
-class LowerSliceGradient(Rewrite):
+class LowerSliceGradient(Replacement):
     """The gradient of Slice puts zeros where the slice left something out, by Pad."""
 
-    def rewrite(self, graph: ir.Graph) -> bool:
-        found = nodes_of(graph, "SliceGrad")
-        for node in found:
-            build = Builder(graph)
-            result = _lower(build, node)
-            build.before(node)
-            replace(node, [result])
-        return bool(found)
+    operators: ClassVar = ("SliceGrad",)
+
+    def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
+        return [_lower(build, node)]
 
 
 def _lower(build: Builder, node: ir.Node) -> ir.Value:

@@ -1,25 +1,22 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
-from graphs.passes.rewrite import Rewrite, nodes_of
+from graphs.build import Builder
+from graphs.passes.rewrite import Replacement
 
 
 @dataclass(frozen=True)
-class LowerTrainingOperators(Rewrite):
+class LowerTrainingOperators(Replacement):
     """Scale, ConcatTraining and SplitTraining of the engine's dialect are standard operators."""
 
-    def rewrite(self, graph: ir.Graph) -> bool:
-        found = nodes_of(graph, *LOWERINGS)
-        for node in found:
-            build = Builder(graph)
-            results = LOWERINGS[node.op_type](build, node)
-            build.before(node)
-            replace(node, results)
-        return bool(found)
+    operators: ClassVar = ("Scale", "ConcatTraining", "SplitTraining")
+
+    def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
+        return LOWERINGS[node.op_type](build, node)
 
 
 def _scaled(build: Builder, node: ir.Node) -> Sequence[ir.Value]:
