@@ -2,7 +2,8 @@
 
     python -m benchmarks.accuracy CIFAR10.npz [--device-python PYTHON] [--images 2000] [--batch 50] ...
 
-Both see the same batches, and probe the same samples. Continual: the state goes on from one corruption to the next.
+Both see the same batches, and probe the same samples. Each corruption starts from the source model; with --continual
+the state goes on from one to the next.
 Prints one row a corruption, error in percent: the source model, batch statistics alone, bundle, eager.
 """
 
@@ -80,18 +81,21 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, object]
     case = Case.load(bundle, 1, 1)
     rate = options.learning_rate or facts.method.learning_rate
     elements = torch.tensor([layer.elements_per_sample for layer in facts.layers])
-    step = case.eager(torch.float32, rate)
-    reference = SurgeonReference(step, elements, case.method.probe)
+    new_reference = lambda: SurgeonReference(case.eager(torch.float32, rate), elements, case.method.probe)  # noqa: E731
+    reference = new_reference()
     common = ["--batch", str(options.batch), "--threads", "1"]
-    adapt = ["adapt", *common, "--learning-rate", str(rate), "--seed", str(options.seed), "--state", f"{folder}/state"]
+    adapt = ["adapt", *common, "--learning-rate", str(rate), "--seed", str(options.seed), "--state"]
     still = ["adapt", *common, "--learning-rate", "0", "--prune-ratio", "1", "--state"]
     infer = ["infer", *common, "--state", f"{folder}/none"]
     rows = []
-    for stream in streams(options.data, facts, options.corruptions, options.images, options.severity):
+    for index, stream in enumerate(streams(options.data, facts, options.corruptions, options.images, options.severity)):
+        if not options.continual:
+            reference = new_reference()
+        state = f"{folder}/state-{0 if options.continual else index}"
         runs = {
             "source": run_bundle(options.device_python, bundle, stream, infer),
             "bn": run_bundle(options.device_python, bundle, stream, [*still, f"{folder}/{stream.corruption}"]),
-            "bundle": run_bundle(options.device_python, bundle, stream, adapt),
+            "bundle": run_bundle(options.device_python, bundle, stream, [*adapt, state]),
             "eager": run_eager(reference, stream, options.batch, case.method.probe.samples, options.seed),
         }
         errors = {name: round(stream.error(predictions), 2) for name, predictions in runs.items()}
@@ -112,6 +116,7 @@ def main() -> None:
     parser.add_argument("--train", choices=("full", "bn"), default="full")
     parser.add_argument("--learning-rate", type=float)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--continual", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
