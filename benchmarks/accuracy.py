@@ -81,7 +81,10 @@ def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, object]
     case = Case.load(bundle, 1, 1)
     rate = options.learning_rate or facts.method.learning_rate
     elements = torch.tensor([layer.elements_per_sample for layer in facts.layers])
-    new_reference = lambda: SurgeonReference(case.eager(torch.float32, rate), elements, case.method.probe)  # noqa: E731
+
+    def new_reference() -> SurgeonReference:
+        return SurgeonReference(case.eager(torch.float32, rate), elements, case.method.probe)
+
     reference = new_reference()
     common = ["--batch", str(options.batch), "--threads", "1"]
     adapt = ["adapt", *common, "--learning-rate", str(rate), "--seed", str(options.seed), "--state"]

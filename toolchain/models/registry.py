@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -21,7 +22,7 @@ from toolchain.models.checkpoint import fit, read_checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-WEIGHTS = Path(__file__).parent / "weights"
+RESNET20 = Path(__file__).parent / "weights" / "cifar_resnet20.safetensors"
 
 
 @dataclass(frozen=True)
@@ -40,22 +41,23 @@ def imagenet_preprocessing(crop: int, resize: int) -> Preprocessing:
 
 @dataclass(frozen=True)
 class Entry:
-    """A model that ships with the toolchain: how to make it, and what it was trained to see."""
+    """A model of ours: how to make it, what it was trained to see, and its trained weights, if there are any."""
 
     make: Callable[[], nn.Module]
     image_size: int
     preprocessing: Preprocessing
-    shipped_weights: Path | None = None
+    published: Callable[[], dict[str, torch.Tensor]] | None = None
 
 
 CIFAR = Preprocessing(None, "bilinear", 32, 1.0, IMAGENET_MEAN, IMAGENET_STD)
 OWN = {
-    "cifar_resnet20": Entry(cifar_resnet.resnet20, 32, CIFAR, WEIGHTS / "cifar_resnet20.safetensors"),
+    "cifar_resnet20": Entry(cifar_resnet.resnet20, 32, CIFAR, partial(read_checkpoint, RESNET20)),
     "cifar_resnet56": Entry(cifar_resnet.resnet56, 32, CIFAR),
     "efficientnet_lite0": Entry(
         efficientnet_lite0.efficientnet_lite0,
         224,
         Preprocessing(256, "bicubic", 224, 255.0, (127.0,) * 3, (128.0,) * 3),
+        efficientnet_lite0.published_weights,
     ),
 }
 
@@ -101,8 +103,10 @@ def _find(name: str) -> Callable[[str, str | None], LoadedModel]:
 def _load_own(name: str, weights: str | None) -> LoadedModel:
     entry = OWN[name]
     module = entry.make()
-    if weights is None and entry.shipped_weights is not None:
-        fit(module, read_checkpoint(entry.shipped_weights), str(entry.shipped_weights))
+    if weights is None and entry.published is None:
+        raise ModelError(f"no trained weights of {name} are published: give --weights FILE, or none for random values")
+    if weights is None and entry.published is not None:
+        fit(module, entry.published(), f"what is published of {name}")
     return LoadedModel(name, module, entry.image_size, entry.preprocessing)
 
 
