@@ -137,7 +137,7 @@ def _target(name: str) -> Target:
 @contextmanager
 def _whole_or_nothing(destination: Path) -> Iterator[Path]:
     """A new folder that takes the place of `destination` once all has gone well."""
-    if destination.exists() and not (destination / "manifest.json").is_file() and any(destination.iterdir()):
+    if destination.exists() and not _is_ours(destination):
         raise UsageError(f"{destination} exists and is not a bundle: choose another folder with -o")
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as scratch:
@@ -147,6 +147,13 @@ def _whole_or_nothing(destination: Path) -> Iterator[Path]:
         if destination.exists():
             shutil.rmtree(destination)
         folder.rename(destination)
+
+
+def _is_ours(path: Path) -> bool:
+    """A bundle, the graphs that an earlier --stop-after wrote, or an empty folder."""
+    if not path.is_dir():
+        return False
+    return (path / "manifest.json").is_file() or all(found.suffix == ".onnx" for found in path.iterdir())
 
 
 def _check_budget(manifest: Manifest) -> None:

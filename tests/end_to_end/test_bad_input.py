@@ -104,6 +104,12 @@ def test_a_folder_that_is_no_bundle_is_left_alone(capsys: pytest.CaptureFixture[
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+def test_a_file_in_the_way_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    code = main(["build", "--model", "cifar_resnet20", "--target", "host", "-o", str(tmp_path / "thesis.txt")])
+    assert code == 2 and "not a bundle" in capsys.readouterr().err
+
+
 def test_verify_refuses_what_is_no_bundle(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["verify", str(tmp_path)]) == 1
     assert "not a bundle" in capsys.readouterr().err
@@ -113,5 +119,7 @@ def test_stop_after_writes_the_stage(tmp_path: Path, capsys: pytest.CaptureFixtu
     output = tmp_path / "stage"
     arguments = ["build", "--model", "cifar_resnet20", "--target", "host", "-o", str(output), "--stop-after", "rewrite"]
     assert main([*arguments, "--json"]) == 0
+    capsys.readouterr()
+    assert main([*arguments, "--json"]) == 0, "a second time, over what the first wrote"
     assert [stage["name"] for stage in json.loads(capsys.readouterr().out)["stages"]][-1] == "rewrite"
     assert [path.name for path in output.iterdir()] == ["training.onnx"]

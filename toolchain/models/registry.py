@@ -5,7 +5,8 @@ A name is one of ours (`cifar_resnet20`), a torchvision classification model (`r
 """
 
 import importlib
-import importlib.util
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -135,6 +136,8 @@ def _load_timm(name: str, weights: str | None) -> LoadedModel:
 
 def _load_factory(name: str, weights: str | None) -> LoadedModel:
     module_name, _, function = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # the user's own module lies where the user stands
     factory = getattr(_library(module_name, name), function, None)
     if factory is None:
         raise UsageError(f"{name}: the module {module_name} has no {function!r}")
