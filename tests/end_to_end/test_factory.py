@@ -21,13 +21,7 @@ def test_factory_is_found_where_the_user_stands(tmp_path: Path) -> None:
     program = "import sys; from toolchain.cli.main import main; sys.exit(main())"
     arguments = ["build", "--model", "my_models:small", "--target", "host", "--image-size", "32", "-o", "bundle"]
     environment = {"PYTHONPATH": str(Path.cwd()), "PATH": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        [*command, "-c", program, *arguments],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, *SAFE_PATH, "-c", program, *arguments]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "bundle" / "manifest.json").is_file()
