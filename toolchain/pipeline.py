@@ -1,6 +1,5 @@
 """The story of a build: from a model's name to a bundle on disk."""
 
-import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -12,8 +11,8 @@ from typing import ParamSpec, TypeVar
 from targets import Target, load_target
 from toolchain.driver.budget import fit_ratios
 from toolchain.driver.controller import uniform_ratios
-from toolchain.driver.manifest import Manifest
-from toolchain.errors import UsageError
+from toolchain.driver.manifest import Manifest, read_manifest
+from toolchain.errors import BundleError, UsageError
 from toolchain.methods import find_method
 from toolchain.models.registry import load_model
 from toolchain.stages.bundle import Settings, bundle, seal
@@ -25,7 +24,8 @@ from toolchain.stages.record import record
 from toolchain.stages.rewrite import rewrite
 from toolchain.stages.trace import trace
 
-STAGES = ("load", "trace", "differentiate", "rewrite", "lower", "export", "bundle", "record")
+STOPS = ("trace", "differentiate", "rewrite", "lower", "export")
+"""The stages that a build can stop after: those that make graphs."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. weights: see load_model. output: the bundle's folder. stop_after: one of STAGES."""
+    """What to build. weights: see load_model. output: the bundle's folder. stop_after: one of STOPS."""
 
     model: str
     target: str
@@ -78,13 +78,13 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
     method = find_method(request.method, request.train)
     settings = Settings(request.batch, request.memory_budget)
     run = _Stages(request, announce)
-    with _whole_or_nothing(request.folder) as folder, tempfile.TemporaryDirectory() as scratch:
+    with _whole_or_nothing(request) as folder, tempfile.TemporaryDirectory() as scratch:
         try:
             model = run("load", load_model, request.model, request.weights, request.image_size)
             traced = run("trace", trace, model)
             differentiated = run("differentiate", differentiate, traced, method, Path(scratch))
             rewritten = run("rewrite", rewrite, differentiated)
-            lowered = run("lower", lower, rewritten, differentiated, method)
+            lowered = run("lower", lower, traced, rewritten, differentiated, method)
             exported = run("export", export, traced, target)
             parts = (traced, differentiated, rewritten, lowered, exported)
             manifest = run("bundle", bundle, folder, *parts, method, target, settings)
@@ -117,14 +117,14 @@ class _Stages:
         start = time.perf_counter()
         result = stage(*args, **kwargs)
         self.report.stages.append((name, time.perf_counter() - start))
-        if name == self._last and name != STAGES[-1]:
+        if name == self._last:
             raise _Stopped(result)
         return result
 
 
 def _check(request: Request) -> None:
-    if request.stop_after not in (None, *STAGES):
-        raise UsageError(f"--stop-after {request.stop_after!r} is no stage: choose one of {', '.join(STAGES)}")
+    if request.stop_after not in (None, *STOPS):
+        raise UsageError(f"--stop-after {request.stop_after!r} is no stage: choose one of {', '.join(STOPS)}")
 
 
 def _target(name: str) -> Target:
@@ -135,25 +135,39 @@ def _target(name: str) -> Target:
 
 
 @contextmanager
-def _whole_or_nothing(destination: Path) -> Iterator[Path]:
-    """A new folder that takes the place of `destination` once all has gone well."""
-    if destination.exists() and not _is_ours(destination):
-        raise UsageError(f"{destination} exists and is not a bundle: choose another folder with -o")
-    destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent) as scratch:
-        folder = Path(scratch) / "bundle"
+def _whole_or_nothing(request: Request) -> Iterator[Path]:
+    """A new folder that takes the place of the request's once all has gone well; the old one is moved aside first."""
+    destination = request.folder.resolve()
+    if destination.exists() and not _may_replace(destination, request):
+        raise UsageError(f"{destination} exists and is not a bundle to be replaced: choose another folder with -o")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        scratch = tempfile.TemporaryDirectory(prefix=f".{destination.name}-", dir=destination.parent)
+    except OSError as error:
+        raise UsageError(f"{destination} cannot be written ({error}): choose another folder with -o") from error
+    with scratch:
+        folder = Path(scratch.name) / "bundle"
         folder.mkdir()
         yield folder
         if destination.exists():
-            shutil.rmtree(destination)
+            destination.rename(Path(scratch.name) / "replaced")
         folder.rename(destination)
 
 
-def _is_ours(path: Path) -> bool:
-    """A bundle, the graphs that an earlier --stop-after wrote, or an empty folder."""
+def _may_replace(path: Path, request: Request) -> bool:
+    """An empty folder, graphs that an earlier --stop-after wrote or, by a whole build, a bundle."""
     if not path.is_dir():
         return False
-    return (path / "manifest.json").is_file() or all(found.suffix == ".onnx" for found in path.iterdir())
+    graphs = {f"{name}.onnx" for name in ("forward", "training", "step", "infer")}
+    return {found.name for found in path.iterdir()} <= graphs or (request.stop_after is None and _is_bundle(path))
+
+
+def _is_bundle(path: Path) -> bool:
+    try:
+        read_manifest(path / "manifest.json")
+    except BundleError:
+        return False
+    return True
 
 
 def _check_budget(manifest: Manifest) -> None:

@@ -20,7 +20,8 @@ class CenterBatchNorm(Rewrite):
             _, activation, _, mean, _ = node.inputs
             assert activation is not None and mean is not None
             center = Builder(graph, EARLY)
-            column = center.op("Reshape", mean, np.array([1, -1, 1, 1]))
+            assert activation.shape is not None
+            column = center.op("Reshape", mean, np.array([1, -1, *[1] * (len(activation.shape) - 2)]))
             centered = center.op("Sub", activation, column)
             centered.shape, centered.type = activation.shape, activation.type
             center.after(producer(mean))

@@ -8,8 +8,6 @@ import onnx_ir as ir
 from graphs.build import Builder
 from graphs.passes.rewrite import Replacement
 
-PIXELS = np.array([0, 2, 3])
-
 
 @dataclass(frozen=True)
 class LowerBatchNormGradient(Replacement):
@@ -24,10 +22,12 @@ class LowerBatchNormGradient(Replacement):
 
     def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
         gradient, centered, scale, zeros, inverse = node.inputs
-        assert scale is not None and scale.shape is not None
+        assert scale is not None and scale.shape is not None and centered is not None and centered.shape is not None
+        planes = range(2, len(centered.shape))
+        pixels, column = np.array([0, *planes]), np.array([1, -1, *[1 for _ in planes]])
         channels = int(scale.shape.numpy()[0])
-        sum_gradient = build.op("ReduceSum", gradient, PIXELS, keepdims=0)
-        sum_product = build.op("ReduceSum", build.op("Mul", gradient, centered), PIXELS, keepdims=0)
+        sum_gradient = build.op("ReduceSum", gradient, pixels, keepdims=0)
+        sum_product = build.op("ReduceSum", build.op("Mul", gradient, centered), pixels, keepdims=0)
         scale_gradient = build.op("Mul", sum_product, inverse)
         size = build.op("Cast", build.op("Size", gradient), to=int(ir.DataType.FLOAT))
         count = build.op("Div", size, float(channels))
@@ -37,6 +37,6 @@ class LowerBatchNormGradient(Replacement):
         pull = build.op("Neg", build.op("Mul", slope, correlation))
         ones = build.op("Exp", zeros)
         moved = build.op("BatchNormalization", gradient, slope, shift, zeros, ones, epsilon=0.0)
-        column = build.op("Reshape", pull, np.array([1, -1, 1, 1]))
-        input_gradient = build.op("Add", moved, build.op("Mul", centered, column))
+        pulled = build.op("Mul", centered, build.op("Reshape", pull, column))
+        input_gradient = build.op("Add", moved, pulled)
         return [input_gradient, scale_gradient, sum_gradient]

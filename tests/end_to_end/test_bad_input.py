@@ -123,3 +123,35 @@ def test_stop_after_writes_the_stage(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert main([*arguments, "--json"]) == 0, "a second time, over what the first wrote"
     assert [stage["name"] for stage in json.loads(capsys.readouterr().out)["stages"]][-1] == "rewrite"
     assert [path.name for path in output.iterdir()] == ["training.onnx"]
+
+
+def test_the_folder_of_another_program_is_left_alone(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"name": "a web page"}')
+    (tmp_path / "my_own.onnx").write_text("a model")
+    assert main(["build", "--model", "cifar_resnet20", "--target", "host", "-o", str(tmp_path)]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "my_own.onnx"]
+
+
+class Pair(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 5))
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.body(images)
+        return logits, logits
+
+
+def failing() -> nn.Module:
+    raise ValueError("no data set here")
+
+
+@pytest.mark.parametrize(
+    ("factory", "words"), [("Pair", ["2 tensors", "logits"]), ("failing", ["no data set here"]), ("SAMPLE", ["SAMPLE"])]
+)
+def test_factories_that_cannot_be_used(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, factory: str, words: list[str]
+) -> None:
+    arguments = ("--model", f"{__name__}:{factory}", "--target", "host", "--image-size", "8")
+    code, message = _refused(capsys, tmp_path, *arguments)
+    assert code in (1, 2) and all(word in message for word in words), message

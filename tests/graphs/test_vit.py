@@ -201,7 +201,7 @@ def engine_input(vit: Compiled, value: onnxruntime.NodeArg) -> np.ndarray:
 
 def test_every_value_of_the_step_has_a_known_size(vit: Compiled) -> None:
     rewritten = rewrite(vit.differentiated)
-    step = lower(rewritten, vit.differentiated, METHOD).step
+    step = lower(vit.traced, rewritten, vit.differentiated, METHOD).step
     sizes = find_sizes(step.graph, 3, [0.5] * len(rewritten.layers))
     assert not [value.name for node in step.graph for value in node.outputs if value not in sizes]
 
@@ -209,7 +209,7 @@ def test_every_value_of_the_step_has_a_known_size(vit: Compiled) -> None:
 def test_what_stays_exact(vit: Compiled) -> None:
     """Of each block: attention probabilities, queries, keys, values, GELU's input, deviations. And the logits' two."""
     rewritten = rewrite(vit.differentiated)
-    saved = lower(rewritten, vit.differentiated, METHOD).saved
+    saved = lower(vit.traced, rewritten, vit.differentiated, METHOD).saved
     block = HEADS * TOKENS**2 + 3 * TOKENS * WIDTH + TOKENS * HIDDEN + 2 * TOKENS
     exact = BLOCKS * block + TOKENS + 2 * 10
     assert sum(tensor.bytes_per_sample for tensor in saved) == 4 * exact

@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from toolchain.cli.arguments import count, ratio_or_auto
 from toolchain.driver.bytesize import format_bytes
 from toolchain.driver.output import emit, progress
 from toolchain.errors import UsageError
@@ -15,11 +16,11 @@ PEERS = ("dense", "eager")
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--against", default="", metavar="dense,eager", help="peers to measure beside it")
-    parser.add_argument("--batch", type=int, help="images a step (default: what the bundle was built for)")
-    parser.add_argument("--prune-ratio", default="auto", metavar="auto|P", help="(default: auto)")
-    parser.add_argument("--steps", type=int, default=3, help="measured steps a round (default: 3)")
-    parser.add_argument("--rounds", type=int, default=1, help="turns of each contestant (default: 1)")
-    parser.add_argument("--threads", type=int, default=1, help="(default: 1)")
+    parser.add_argument("--batch", type=count, help="images a step (default: what the bundle was built for)")
+    parser.add_argument("--prune-ratio", type=ratio_or_auto, default="auto", metavar="auto|P", help="(default: auto)")
+    parser.add_argument("--steps", type=count, default=3, help="measured steps a round (default: 3)")
+    parser.add_argument("--rounds", type=count, default=1, help="turns of each contestant (default: 1)")
+    parser.add_argument("--threads", type=count, default=1, help="(default: 1)")
 
 
 def run(options: argparse.Namespace) -> int:

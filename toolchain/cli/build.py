@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from toolchain.cli.arguments import count
 from toolchain.driver.bytesize import format_bytes, parse_bytes
 from toolchain.driver.output import emit, progress
 
@@ -13,8 +14,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--method", default="surgeon", help="adaptation method, see `toolchain methods`")
     parser.add_argument("--train", choices=("full", "bn"), default="full", help="what adapts (default: full)")
     parser.add_argument("--weights", metavar="FILE|none", help="safetensors or torch checkpoint; none: random values")
-    parser.add_argument("--batch", type=_count, default=8, help="images a step, usually (default: 8)")
-    parser.add_argument("--image-size", type=_count, help="side in pixels (default: as the model was trained)")
+    parser.add_argument("--batch", type=count, default=8, help="images a step, usually (default: 8)")
+    parser.add_argument("--image-size", type=count, help="side in pixels (default: as the model was trained)")
     parser.add_argument("--memory-budget", type=parse_bytes, metavar="SIZE", help="for saved activations, e.g. 96MiB")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the bundle (default: MODEL-TARGET)")
     parser.add_argument("--stop-after", metavar="STAGE", help="write that stage's graphs to the folder, and stop")
@@ -34,9 +35,3 @@ def run(options: argparse.Namespace) -> int:
     }
     emit(result, f"{report.folder}: {format_bytes(report.bytes)}, built in {report.seconds:.0f} s", options.json)
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)

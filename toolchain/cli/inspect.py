@@ -4,14 +4,15 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from toolchain.cli.arguments import count, ratio
 from toolchain.driver.bytesize import format_bytes
 from toolchain.driver.output import emit
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--batch", type=int, help="images a step (default: what the bundle was built for)")
-    parser.add_argument("--prune-ratio", type=float, default=0.9, help="ratio of every layer (default: 0.9)")
+    parser.add_argument("--batch", type=count, help="images a step (default: what the bundle was built for)")
+    parser.add_argument("--prune-ratio", type=ratio, default=0.9, help="ratio of every layer (default: 0.9)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -21,10 +22,7 @@ def run(options: argparse.Namespace) -> int:
     from toolchain.driver.budget import step_bytes
     from toolchain.driver.bundle import Bundle
     from toolchain.driver.controller import uniform_ratios
-    from toolchain.errors import UsageError
 
-    if not 0 <= options.prune_ratio <= 1:
-        raise UsageError(f"--prune-ratio {options.prune_ratio} is outside [0, 1]")
     bundle = Bundle(options.bundle)
     facts = bundle.manifest
     batch = options.batch or facts.batch

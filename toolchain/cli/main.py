@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code: 0 done, 1 the user can act on it, 2 usage, 70 our own fault."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what is half-written is removed
     try:
         options = build_parser().parse_args(arguments)
         return int(options.run(options))

@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
+from toolchain.cli.arguments import count
 from toolchain.driver.output import emit, progress
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--samples", type=int, default=2, help="images a batch (default: 2)")
-    parser.add_argument("--batches", type=int, default=2, help="batches, the worst of which counts (default: 2)")
+    parser.add_argument("--samples", type=count, default=2, help="images a batch (default: 2)")
+    parser.add_argument("--batches", type=count, default=2, help="batches, the worst of which counts (default: 2)")
 
 
 def run(options: argparse.Namespace) -> int:

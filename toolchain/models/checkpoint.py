@@ -1,10 +1,8 @@
 """Reading a checkpoint, and fitting it to a module with a message when it does not fit."""
 
-import pickle
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -17,7 +15,9 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         raise ModelError(f"no weights file at {path}")
     try:
         content = load_file(path) if path.suffix == ".safetensors" else _read_torch(path)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # a file that is no pickle makes the unpickler fail in any way
         raise ModelError(f"{path} is neither a safetensors file nor a torch checkpoint: {error}") from error
     return {name.removeprefix("module."): value for name, value in content.items()}
 
@@ -27,7 +27,9 @@ def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     for key in ("state_dict", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
-    if not isinstance(content, dict) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+    if not isinstance(content, dict) or not all(
+        isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in content.items()
+    ):
         raise ModelError(f"{path} holds no state dict of tensors: save one with torch.save(model.state_dict(), ...)")
     return content
 

@@ -76,7 +76,7 @@ def load_model(name: str, weights: str | None = None, image_size: int | None = N
         _wake(model.module)
     elif weights is not None:
         fit(model.module, read_checkpoint(Path(weights)), weights)
-    model.module.eval()
+    model.module.float().eval()
     return model if image_size is None else _resized(model, image_size)
 
 
@@ -138,10 +138,15 @@ def _load_factory(name: str, weights: str | None) -> LoadedModel:
     module_name, _, function = name.partition(":")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())  # the user's own module lies where the user stands
+    if not module_name or not function:
+        raise UsageError(f"{name!r} is no model: write package.module:factory")
     factory = getattr(_library(module_name, name), function, None)
-    if factory is None:
-        raise UsageError(f"{name}: the module {module_name} has no {function!r}")
-    module = factory()
+    if not callable(factory):
+        raise UsageError(f"{name}: the module {module_name} has no function {function!r}")
+    try:
+        module = factory()
+    except Exception as error:
+        raise ModelError(f"{name} failed: {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):
         raise UsageError(f"{name} returned {type(module).__name__}, expected a torch.nn.Module")
     return LoadedModel(name, module, 224, imagenet_preprocessing(224, 256))

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -13,6 +14,7 @@ from onnx_ir.passes.common import RemoveUnusedOpsetsPass
 from torch import nn
 
 from graphs.check import run_passes
+from graphs.origin import module_of
 from graphs.passes.pipeline import tidying
 from toolchain.artifacts import Traced
 from toolchain.errors import ModelError
@@ -34,7 +36,8 @@ def trace(model: LoadedModel) -> Traced:
     RemoveUnusedOpsetsPass()(forward)
     used = {name: tensors[name] for name in forward.graph.initializers if name in tensors}
     trainable = tuple(name for name, _ in model.module.named_parameters() if name in used)
-    classes = _classes(forward.graph.outputs[0], model.name)
+    _check_norms(forward.graph, frozenset(tensors))
+    classes = _classes(forward.graph.outputs, model.name)
     return Traced(model.name, model.image_size, classes, model.preprocessing, forward, used, trainable)
 
 
@@ -88,7 +91,20 @@ def _is_zero_constant(value: ir.Value | None, tensors: frozenset[str]) -> bool:
     return not np.any(value.const_value.numpy())
 
 
-def _classes(output: ir.Value, model: str) -> int:
+def _check_norms(graph: ir.Graph, tensors: frozenset[str]) -> None:
+    for node in graph:
+        unnamed = [value for value in node.inputs[1:] if value is not None and value.name not in tensors]
+        if node.op_type == "BatchNormalization" and unnamed:
+            raise ModelError(
+                f"the BatchNorm in module {module_of(node)} lacks weight and bias, or running statistics: "
+                "give it affine=True and track_running_stats=True"
+            )
+
+
+def _classes(outputs: Sequence[ir.Value], model: str) -> int:
+    if len(outputs) != 1:
+        raise ModelError(f"{model} returns {len(outputs)} tensors: expected logits [N, classes] alone")
+    output = outputs[0]
     if output.shape is None or len(output.shape) != 2 or not isinstance(output.shape[1], int):
         raise ModelError(f"{model} returns a tensor of shape {output.shape}: expected logits [N, classes]")
     return output.shape[1]
