@@ -13,6 +13,9 @@ from graphs.saved import SavedTensor
 from toolchain.driver.manifest import Preprocessing
 from toolchain.driver.refit import RefitEntry
 
+RUNTIME_IR_VERSION = 10
+"""The newest ONNX IR version that onnxruntime 1.19, here and on the oldest board, loads."""
+
 
 @dataclass(frozen=True)
 class Traced:

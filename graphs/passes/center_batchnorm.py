@@ -17,26 +17,14 @@ class CenterBatchNorm(Rewrite):
     def rewrite(self, graph: ir.Graph) -> bool:
         found = nodes_of(graph, "BatchNormalizationGrad")
         for node in found:
-            _, activation, _, mean, _ = node.inputs
-            assert activation is not None and mean is not None
+            _, activation, scale, mean, _ = node.inputs
+            assert activation is not None and mean is not None and activation.shape is not None
+            assert scale is not None and scale.shape is not None
             center = Builder(graph, EARLY)
-            assert activation.shape is not None
             column = center.op("Reshape", mean, np.array([1, -1, *[1] * (len(activation.shape) - 2)]))
             centered = center.op("Sub", activation, column)
             centered.shape, centered.type = activation.shape, activation.type
             center.after(producer(mean))
             node.replace_input_with(1, centered)
-            node.replace_input_with(3, _zeros(graph, node.inputs[2]))
+            node.replace_input_with(3, center.constant(np.zeros(scale.shape.numpy(), np.float32)))
         return bool(found)
-
-
-def _zeros(graph: ir.Graph, like: ir.Value | None) -> ir.Value:
-    assert like is not None and like.shape is not None
-    channels = int(like.shape.numpy()[0])
-    name = f"zeros.{channels}"
-    if name not in graph.initializers:
-        tensor = ir.tensor(np.zeros(channels, np.float32), name=name)
-        graph.register_initializer(
-            ir.Value(name=name, const_value=tensor, shape=ir.Shape([channels]), type=ir.TensorType(tensor.dtype))
-        )
-    return graph.initializers[name]

@@ -21,11 +21,11 @@ from graphs.passes.pipeline import lowering, rewriting, tidying
 from graphs.passes.rewrite import Rewrite, nodes_of
 from graphs.passes.update_parameters import UpdateWithMomentum
 from graphs.sizes import find_sizes
-from toolchain.artifacts import Differentiated, Traced
+from toolchain.artifacts import RUNTIME_IR_VERSION, Differentiated, Traced
 from toolchain.methods import find_method
 from toolchain.models.registry import LoadedModel, imagenet_preprocessing
 from toolchain.reference.step import EagerStep, StepResult
-from toolchain.stages.differentiate import IR_VERSION, differentiate
+from toolchain.stages.differentiate import differentiate
 from toolchain.stages.lower import lower
 from toolchain.stages.rewrite import rewrite
 from toolchain.stages.trace import trace
@@ -64,7 +64,7 @@ def open_session(model: ir.Model) -> onnxruntime.InferenceSession:
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     options.intra_op_num_threads = 1
     portable = inlined(model)
-    portable.ir_version = IR_VERSION
+    portable.ir_version = RUNTIME_IR_VERSION
     return onnxruntime.InferenceSession(ir.to_proto(portable).SerializeToString(), options)
 
 

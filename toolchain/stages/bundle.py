@@ -18,7 +18,7 @@ from graphs.ops import inlined
 from graphs.passes.schedule import UPDATED
 from targets import Target
 from toolchain import __version__
-from toolchain.artifacts import Differentiated, Exported, Lowered, Rewritten, Traced
+from toolchain.artifacts import RUNTIME_IR_VERSION, Differentiated, Exported, Lowered, Rewritten, Traced
 from toolchain.driver.bundle import PARAMETERS, file_facts
 from toolchain.driver.manifest import (
     FORMAT,
@@ -40,8 +40,6 @@ STEP = "adapt/step-portable.onnx"
 INFER = "infer/model.onnx"
 RECIPE = "infer/tensorrt.json"
 REFERENCE = "reference/step.npz"
-IR_VERSION = 10
-"""The newest ONNX IR version that onnxruntime 1.19 loads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +82,7 @@ def seal(folder: Path, manifest: Manifest) -> None:
 
 def _save(model: ir.Model, path: Path) -> None:
     ClearMetadataAndDocStringPass()(model)
-    model.ir_version = IR_VERSION
+    model.ir_version = RUNTIME_IR_VERSION
     ir.save(model, path)
 
 

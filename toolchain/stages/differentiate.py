@@ -18,12 +18,9 @@ from graphs.check import run_passes
 from graphs.losses import LOSSES
 from graphs.origin import module_of
 from graphs.passes.pipeline import preparing
-from toolchain.artifacts import Differentiated, Traced
+from toolchain.artifacts import RUNTIME_IR_VERSION, Differentiated, Traced
 from toolchain.errors import ModelError
 from toolchain.methods.declaration import Method
-
-IR_VERSION = 10
-"""The newest ONNX IR version that onnxruntime 1.19 loads."""
 
 TRAINABLE = {
     "Conv": "conv",
@@ -69,7 +66,7 @@ def _for_engine(forward: ir.Model) -> onnx.ModelProto:
     outputs = list(forward.graph.outputs)
     forward.graph.outputs[:] = [outputs[1], outputs[0]]
     proto = ir.to_proto(forward)
-    proto.ir_version = IR_VERSION
+    proto.ir_version = RUNTIME_IR_VERSION
     return proto
 
 
@@ -98,7 +95,7 @@ def _mend(folder: Path) -> None:
     """
     for name in ("eval_model.onnx", "optimizer_model.onnx"):
         model = onnx.load(folder / name)
-        model.ir_version = IR_VERSION
+        model.ir_version = RUNTIME_IR_VERSION
         for node in model.graph.node:
             if node.op_type == "BatchNormalization":
                 del node.output[1:]
