@@ -39,9 +39,9 @@ class Builder:
         """One node with one output, in the standard domain."""
         return self._add(op_type, "", operands, attributes, (name,))[0]
 
-    def own(self, op_type: str, outputs: int, *operands: Operand) -> Sequence[ir.Value]:
-        """One node of an operator of `graphs.ops`."""
-        return self._add(op_type, OWN_DOMAIN, operands, {}, (None,) * outputs)
+    def own(self, op_type: str, outputs: int, *operands: Operand, **attributes: Attribute) -> Sequence[ir.Value]:
+        """One node of an operator of `graphs.ops` or `graphs.kernels`."""
+        return self._add(op_type, OWN_DOMAIN, operands, attributes, (None,) * outputs)
 
     def ops(
         self, op_type: str, outputs: int, *operands: Operand, domain: str = "", **attributes: Attribute
@@ -129,3 +129,9 @@ def producer(value: ir.Value) -> ir.Node:
     node = value.producer()
     assert node is not None, f"{value.name} is not computed in the graph"
     return node
+
+
+def produced_by(value: ir.Value | None, op_type: str) -> ir.Node | None:
+    """The node that computes `value`, if it is of this operator."""
+    node = value.producer() if value is not None else None
+    return node if node is not None and node.op_type == op_type else None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphs.regions import backward_nodes
-from graphs.sizes import TensorSize, find_sizes
+from graphs.sizes import find_sizes
+from graphs.tensor_size import TensorSize
 
 KINDS = {
     "Conv": "conv",

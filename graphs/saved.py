@@ -4,10 +4,16 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from graphs.build import produced_by
 from graphs.regions import saved_values
-from graphs.sizes import TensorSize, find_sizes
+from graphs.sizes import find_sizes
+from graphs.tensor_size import TensorSize
 
-KINDS = {"PackMask": "mask", "Cast": "indices"}
+KINDS = {"Cast": "indices", "MaxPool": "indices"}
+MASKS = {"PackMask": 0, "ReluPack": 1, "BatchNormalizeRelu": 1}
+"""Operators that give one bit an element, and as which output."""
+
+KEEPERS = {"Sparsify", "SparsifyHalf"}
 IGNORED = {"Shape", "Size", "Split"}
 """Descriptions of shapes, a few bytes each, and the ratios."""
 
@@ -35,16 +41,49 @@ def find_saved(graph: ir.Graph) -> tuple[SavedTensor, ...]:
     return tuple(
         _saved(value, one[value], two[value])
         for value in saved_values(graph)
-        if _op_type(value) not in IGNORED | {"Sparsify"} and value in one
+        if _op_type(value) not in IGNORED and not _is_kept(value) and value in one
     )
 
 
 def _saved(value: ir.Value, one: TensorSize, two: TensorSize) -> SavedTensor:
     """From its size for batches of one and of two. A mask of n bits that is not whole bytes is counted up."""
     each = two.bytes - one.bytes
-    if _op_type(value) == "PackMask":
+    if MASKS.get(_op_type(value)) == value.index():
         return SavedTensor(str(value.name), "mask", one.bytes, 0)
     return SavedTensor(str(value.name), KINDS.get(_op_type(value), "exact"), each, one.bytes - each)
+
+
+def find_stores(graph: ir.Graph, layers: int) -> tuple[tuple[int, ...], ...]:
+    """The stored activations, each by the numbers of the layers whose prune ratios it follows."""
+    ratios = {
+        value: number
+        for node in graph
+        if node.op_type == "Split" and _reads_ratios(node)
+        for number, value in enumerate(node.outputs)
+    }
+    keepers = [node for node in graph if node.op_type in KEEPERS]
+    stores = tuple(tuple(sorted(ratios[value] for value in _ratios(node))) for node in keepers)
+    assert sorted(number for store in stores for number in store) == list(range(layers))
+    return stores
+
+
+def _reads_ratios(node: ir.Node) -> bool:
+    return node.inputs[0] is not None and node.inputs[0].name == "prune_ratios"
+
+
+def _ratios(keeper: ir.Node) -> list[ir.Value]:
+    """The prune ratios whose lowest `keeper` takes."""
+    ratio = keeper.inputs[1]
+    assert ratio is not None
+    lowest = produced_by(ratio, "Min")
+    return [value for value in lowest.inputs if value is not None] if lowest is not None else [ratio]
+
+
+def _is_kept(value: ir.Value) -> bool:
+    """Whether `value` is part of a stored activation, which is counted by its prune ratio."""
+    node = value.producer()
+    halved = node is not None and node.op_type == "Cast" and produced_by(node.inputs[0], "Clip") is not None
+    return _op_type(value) in KEEPERS or (halved and value.dtype == ir.DataType.FLOAT16)
 
 
 def _op_type(value: ir.Value) -> str:

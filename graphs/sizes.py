@@ -1,6 +1,6 @@
 """How large every tensor of a graph is, for a given batch and given prune ratios, without running it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,27 +10,12 @@ import onnx.shape_inference
 import onnx_ir as ir
 from onnx.reference import ReferenceEvaluator
 
+from graphs.build import OWN_DOMAIN
+from graphs.own_sizes import OWN_RULES, Rule, Walk
+from graphs.tensor_size import TensorSize
+
 SMALL = 1024
 """Tensors up to this many elements are computed where they can be: shapes and ratios are made of them."""
-
-
-@dataclass(frozen=True)
-class TensorSize:
-    dtype: ir.DataType
-    shape: tuple[int, ...]
-
-    @property
-    def elements(self) -> int:
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    @property
-    def bytes(self) -> int:
-        return int(self.elements * self.dtype.bitwidth) // 8
-
-
-def kept_count(elements: int, ratio: float) -> int:
-    """k = floor(n (1 - p)), in float64 from the float32 ratio."""
-    return int(np.floor(np.float64(elements) * (1.0 - np.float64(np.float32(ratio)))))
 
 
 def find_sizes(graph: ir.Graph, batch: int, ratios: Sequence[float] = ()) -> dict[ir.Value, TensorSize]:
@@ -75,7 +60,7 @@ class _Interpreter:
     def _visit(self, node: ir.Node) -> None:
         if node.op_type in CARRIERS and node.inputs[0] in self.flags:
             self.flags[node.outputs[0]] = self.flags[node.inputs[0]]
-        rule = RULES.get(node.op_type)
+        rule = (OWN_RULES if node.domain == OWN_DOMAIN else RULES).get(node.op_type)
         if rule is not None:
             self._record(node, rule(self, node))
         elif self._is_computable(node):
@@ -117,10 +102,7 @@ class _Interpreter:
         return [_size(found.get(str(value.name))) for value in node.outputs]
 
 
-Rule = Callable[[_Interpreter, ir.Node], Sequence[TensorSize | None]]
-
-
-def _size_of_shape(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+def _size_of_shape(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
     """Shape and Size, whose results are known although their input is not."""
     source = node.inputs[0]
     assert source is not None
@@ -134,23 +116,10 @@ def _size_of_shape(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | N
     return [TensorSize(ir.DataType.INT64, result.shape)]
 
 
-def _sparsify(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
-    dense, ratio = node.inputs
-    assert dense is not None and ratio is not None
-    elements = walk.sizes[dense].elements
-    kept = kept_count(elements, float(walk.known[ratio][0])) if ratio in walk.known else elements
-    return [TensorSize(walk.sizes[dense].dtype, (kept,)), TensorSize(ir.DataType.UINT8, (-(-elements // 8),))]
-
-
-def _pack(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
-    assert node.inputs[0] is not None
-    return [TensorSize(ir.DataType.UINT8, (-(-walk.sizes[node.inputs[0]].elements // 8),))]
-
-
 def _of_shape(dtype: ir.DataType, index: int) -> Rule:
     """An operator whose output has the shape that its input `index` says."""
 
-    def rule(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+    def rule(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
         shape = node.inputs[index]
         assert shape is not None
         return [TensorSize(dtype, tuple(int(dim) for dim in walk.known[shape]))]
@@ -161,20 +130,20 @@ def _of_shape(dtype: ir.DataType, index: int) -> Rule:
 def _like(*indices: int) -> Rule:
     """An operator whose outputs are as its inputs `indices`."""
 
-    def rule(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+    def rule(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
         return [walk.sizes.get(source) for index in indices if (source := node.inputs[index]) is not None]
 
     return rule
 
 
-def _normalised(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+def _normalised(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
     """BatchNormInternal: like its input, and four statistics a channel."""
     activation, scale = node.inputs[:2]
     assert activation is not None and scale is not None
     return [walk.sizes[activation], *[walk.sizes[scale]] * 4]
 
 
-def _scatter(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+def _scatter(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
     """ScatterElements, which sets as many flags as it is given places if it starts from none."""
     data, places = node.inputs[:2]
     assert data is not None and places is not None
@@ -183,16 +152,22 @@ def _scatter(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
     return [walk.sizes[data]]
 
 
-def _compress(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+def _compress(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
     data, mask = node.inputs
     assert data is not None and mask is not None
     return [TensorSize(walk.sizes[data].dtype, (walk.flags[mask],)) if mask in walk.flags else None]
 
 
-def _places(walk: _Interpreter, node: ir.Node) -> Sequence[TensorSize | None]:
+def _places(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
     """NonZero of a flat mask."""
     mask = node.inputs[0]
     return [TensorSize(ir.DataType.INT64, (1, walk.flags[mask])) if mask in walk.flags else None]
+
+
+def _fused_product(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
+    """A transposed matrix [K, M] times matrices [N, K, P]."""
+    weight, matrices = (walk.sizes[value] for value in node.inputs if value is not None)
+    return [TensorSize(matrices.dtype, (*matrices.shape[:-2], weight.shape[1], matrices.shape[-1]))]
 
 
 CARRIERS = {"Reshape", "Cast", "Pad", "MatMulInteger", "BitwiseAnd", "Slice"}
@@ -205,10 +180,6 @@ RULES: Mapping[str, Rule] = {
     "NonZero": _places,
     "Shape": _size_of_shape,
     "Size": _size_of_shape,
-    "Sparsify": _sparsify,
-    "Densify": _of_shape(ir.DataType.FLOAT, 2),
-    "PackMask": _pack,
-    "UnpackMask": _of_shape(ir.DataType.BOOL, 1),
     "BatchNormInternal": _normalised,
     "BatchNormalizationGrad": _like(1, 2, 2),
     "LayerNormalizationGrad": _like(1, 2, 2),
@@ -220,6 +191,7 @@ RULES: Mapping[str, Rule] = {
     "LogSoftmaxGrad_13": _like(1),
     "Scale": _like(0),
     "GatherGrad": _of_shape(ir.DataType.FLOAT, 0),
+    "FusedMatMul": _fused_product,
 }
 
 

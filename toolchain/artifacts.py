@@ -54,9 +54,13 @@ class Rewritten:
 
 @dataclass(frozen=True)
 class Lowered:
-    """The whole step: forward, loss, backward and optimizer; standard operators but for those of `graphs.ops`."""
+    """The whole step: forward, loss, backward and optimizer; standard operators but for our own.
+
+    stores: the pruned activations, each by the numbers of the layers that read it. saved: all else that waits.
+    """
 
     step: ir.Model = field(repr=False)
+    stores: tuple[tuple[int, ...], ...]
     saved: tuple[SavedTensor, ...]
 
 

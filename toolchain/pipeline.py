@@ -19,13 +19,16 @@ from toolchain.stages.bundle import Settings, bundle, seal
 from toolchain.stages.differentiate import differentiate
 from toolchain.stages.dump import dump
 from toolchain.stages.export import export
+from toolchain.stages.fuse import fuse
 from toolchain.stages.lower import lower
 from toolchain.stages.record import record
 from toolchain.stages.rewrite import rewrite
 from toolchain.stages.trace import trace
 
-STOPS = ("trace", "differentiate", "rewrite", "lower", "export")
+STOPS = ("trace", "differentiate", "rewrite", "lower", "fuse", "export")
 """The stages that a build can stop after: those that make graphs."""
+
+VALUES = ("fp32", "fp16")
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,7 +36,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. weights: see load_model. output: the bundle's folder. stop_after: one of STOPS."""
+    """What to build. weights: see load_model. values: the precision of what is kept,
+    one of VALUES. output: the bundle's folder. stop_after: one of STOPS."""
 
     model: str
     target: str
@@ -43,6 +47,7 @@ class Request:
     image_size: int | None = None
     batch: int = 8
     memory_budget: int | None = None
+    values: str = "fp32"
     output: Path | None = None
     stop_after: str | None = None
 
@@ -76,17 +81,19 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
     _check(request)
     target = _target(request.target)
     method = find_method(request.method, request.train)
-    settings = Settings(request.batch, request.memory_budget)
+    half = request.values == "fp16"
+    settings = Settings(request.batch, request.memory_budget, half)
     run = _Stages(request, announce)
     with _whole_or_nothing(request) as folder, tempfile.TemporaryDirectory() as scratch:
         try:
             model = run("load", load_model, request.model, request.weights, request.image_size)
             traced = run("trace", trace, model)
             differentiated = run("differentiate", differentiate, traced, method, Path(scratch))
-            rewritten = run("rewrite", rewrite, differentiated)
+            rewritten = run("rewrite", rewrite, differentiated, half)
             lowered = run("lower", lower, traced, rewritten, differentiated, method)
+            fused = run("fuse", fuse, differentiated, rewritten, method, half)
             exported = run("export", export, traced, target)
-            parts = (traced, differentiated, rewritten, lowered, exported)
+            parts = (traced, differentiated, rewritten, lowered, fused, exported)
             manifest = run("bundle", bundle, folder, *parts, method, target, settings)
             _check_budget(manifest)
             seal(folder, manifest)
@@ -123,6 +130,8 @@ class _Stages:
 
 
 def _check(request: Request) -> None:
+    if request.values not in VALUES:
+        raise UsageError(f"--values {request.values!r} is no precision: choose {' or '.join(VALUES)}")
     if request.stop_after not in (None, *STOPS):
         raise UsageError(f"--stop-after {request.stop_after!r} is no stage: choose one of {', '.join(STOPS)}")
 
@@ -173,4 +182,5 @@ def _is_bundle(path: Path) -> bool:
 def _check_budget(manifest: Manifest) -> None:
     """Raises UsageError, with the numbers, for a budget that no prune ratio meets."""
     if manifest.memory_budget is not None:
-        fit_ratios(manifest, manifest.batch, uniform_ratios(len(manifest.layers), 0.0), manifest.memory_budget)
+        step = manifest.native or manifest.step
+        fit_ratios(manifest, step, manifest.batch, uniform_ratios(len(manifest.layers), 0.0), manifest.memory_budget)

@@ -12,11 +12,17 @@ FUNCTIONS = (Sparsify, Densify, PackMask, UnpackMask)
 
 def with_functions(model: ir.Model) -> ir.Model:
     """A copy of `model` that carries the meaning of every operator of ours."""
-    copy = model.clone()
-    copy.graph.opset_imports[OWN_DOMAIN] = 1
+    copy = with_own_operators(model)
     for function in FUNCTIONS:
         meaning = ir.serde.deserialize_function(function.to_function_proto())
         copy.functions[meaning.identifier()] = meaning
+    return copy
+
+
+def with_own_operators(model: ir.Model) -> ir.Model:
+    """A copy of `model` that names the domain of our operators and leaves their meaning to a library of kernels."""
+    copy = model.clone()
+    copy.graph.opset_imports[OWN_DOMAIN] = 1
     return copy
 
 

@@ -3,7 +3,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphs.passes.rewrite import Rewrite
-from graphs.sizes import TensorSize, find_sizes
+from graphs.sizes import find_sizes
+from graphs.tensor_size import TensorSize
 
 
 @dataclass(frozen=True)

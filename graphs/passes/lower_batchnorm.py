@@ -36,9 +36,9 @@ class LowerBatchNorm(Rewrite):
         )
         late = Builder(graph, EARLY)
         inverse = late.op("Reciprocal", late.op("Sqrt", late.op("Add", variance, epsilon)))
-        next_mean = self._follow(late, running_mean, late.op("Mul", mean, self.momentum))
-        unbiased = late.op("Mul", variance, _bessel(late, activation, channels))
-        next_var = self._follow(late, running_var, late.op("Mul", unbiased, self.momentum))
+        next_mean = follow(late, running_mean, mean, self.momentum)
+        unbiased = late.op("Mul", variance, bessel(late, activation, channels))
+        next_var = follow(late, running_var, unbiased, self.momentum)
         build.before(node)
         late.before(node)
         replace(node, [output, next_mean, next_var, mean, inverse])
@@ -46,11 +46,13 @@ class LowerBatchNorm(Rewrite):
             assert statistic is not None
             add_output(graph, following, f"{statistic.name}{UPDATED}", ir.DataType.FLOAT, [channels])
 
-    def _follow(self, build: Builder, statistic: ir.Value | None, step: ir.Value) -> ir.Value:
-        return build.op("Add", build.op("Mul", statistic, 1.0 - self.momentum), step)
+
+def follow(build: Builder, statistic: ir.Value | None, measured: ir.Value, momentum: float) -> ir.Value:
+    """The running statistic moved to the batch's by the weight `momentum`."""
+    return build.op("Add", build.op("Mul", statistic, 1.0 - momentum), build.op("Mul", measured, momentum))
 
 
-def _bessel(build: Builder, activation: ir.Value | None, channels: int) -> ir.Value:
+def bessel(build: Builder, activation: ir.Value | None, channels: int) -> ir.Value:
     """n / (n - 1) for n elements a channel, and 1 where a channel has one element only."""
     size = build.op("Cast", build.op("Size", activation), to=int(ir.DataType.FLOAT))
     count = build.op("Div", size, float(channels))

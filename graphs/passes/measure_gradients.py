@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import EARLY, Builder, add_output
+from graphs.build import EARLY, Builder, add_output, produced_by
 from graphs.layers import Layer
 from graphs.passes.rewrite import Rewrite
 
@@ -31,8 +31,15 @@ class MeasureGradients(Rewrite):
         return True
 
 
+def pieces_of(gradient: ir.Value) -> list[ir.Value]:
+    """The parts, one behind the other, that `gradient` is joined from; itself if it is whole."""
+    joined = produced_by(gradient, "Concat")
+    return [value for value in joined.inputs if value is not None] if joined is not None else [gradient]
+
+
 def _root_mean_square(build: Builder, gradient: ir.Value, weight: ir.Value) -> ir.Value:
     assert weight.shape is not None
     count = int(np.prod(weight.shape.numpy()))
-    norm = build.op("ReduceL2", gradient, keepdims=1)
-    return build.op("Div", build.op("Reshape", norm, np.array([1])), float(np.sqrt(count)))
+    norms = [build.op("Reshape", build.op("ReduceL2", part, keepdims=1), np.array([1])) for part in pieces_of(gradient)]
+    norm = norms[0] if len(norms) == 1 else build.op("ReduceL2", build.op("Concat", *norms, axis=0), keepdims=1)
+    return build.op("Div", norm, float(np.sqrt(count)))

@@ -4,14 +4,25 @@ from onnx_ir.passes.common import IdentityEliminationPass, RemoveUnusedNodesPass
 
 from graphs.layers import Layer
 from graphs.passes.accumulate_early import AccumulateEarly
+from graphs.passes.add_in_place import AddInPlace
+from graphs.passes.add_strided import AddStrided
 from graphs.passes.annotate_shapes import AnnotateShapes
 from graphs.passes.center_batchnorm import CenterBatchNorm
+from graphs.passes.center_in_sparsify import CenterInSparsify
 from graphs.passes.center_layernorm import CenterLayerNorm
+from graphs.passes.choose_order import ChooseOrder
 from graphs.passes.drop_accumulation import DropAccumulation
 from graphs.passes.drop_full_slices import DropFullSlices
 from graphs.passes.flatten_linear import FlattenLinear
 from graphs.passes.free_frozen_conv_input import FreeFrozenConvInput
+from graphs.passes.fuse_batchnorm import FuseBatchNorm
+from graphs.passes.fuse_batchnorm_gradient import FuseBatchNormGradient
 from graphs.passes.fuse_gelu import FuseGelu
+from graphs.passes.fuse_matmul import FuseMatMul
+from graphs.passes.fuse_relu import FuseRelu
+from graphs.passes.hold_masked import HoldMasked
+from graphs.passes.keep_pool_offsets import KeepPoolOffsets
+from graphs.passes.keep_relu_bits import KeepReluBits
 from graphs.passes.lower_batchnorm import LowerBatchNorm
 from graphs.passes.lower_batchnorm_gradient import LowerBatchNormGradient
 from graphs.passes.lower_conv_gradient import LowerConvGradient
@@ -26,13 +37,19 @@ from graphs.passes.mask_relu import MaskRelu
 from graphs.passes.measure_gradients import MeasureGradients
 from graphs.passes.merge_transposes import MergeTransposes
 from graphs.passes.pack_masks import PackMasks
+from graphs.passes.protect_operands import ProtectOperands
 from graphs.passes.rewrite import Pass
 from graphs.passes.save_layer_statistics import SaveLayerStatistics
 from graphs.passes.scatter_pool_gradient import ScatterPoolGradient
 from graphs.passes.schedule import Schedule
 from graphs.passes.select_clip_gradient import SelectClipGradient
 from graphs.passes.settle_reshapes import SettleReshapes
+from graphs.passes.share_activations import ShareActivations
+from graphs.passes.sparse_conv_gradient import SparseConvGradient
 from graphs.passes.sparsify_activations import SparsifyActivations
+from graphs.passes.sparsify_half import SparsifyHalf
+from graphs.passes.split_linear_gradient import SplitLinearGradient
+from graphs.passes.store_half import StoreHalf
 from graphs.passes.use_batch_statistics import UseBatchStatistics
 
 
@@ -53,8 +70,8 @@ def preparing(momentum: float) -> tuple[Pass, ...]:
     return (UseBatchStatistics(momentum), FuseGelu(), RemoveUnusedNodesPass(), SaveLayerStatistics())
 
 
-def rewriting(layers: tuple[Layer, ...]) -> tuple[Pass, ...]:
-    """Every saved activation smaller; the dialect of the differentiating engine stays."""
+def rewriting(layers: tuple[Layer, ...], half: bool = False) -> tuple[Pass, ...]:
+    """Every saved activation smaller; the dialect of the differentiating engine stays. half: see StoreHalf."""
     return (
         IdentityEliminationPass(),
         SettleReshapes(),
@@ -66,9 +83,55 @@ def rewriting(layers: tuple[Layer, ...]) -> tuple[Pass, ...]:
         CenterLayerNorm(),
         CenterBatchNorm(),  # before Sparsify, which prunes what it leaves
         SparsifyActivations(layers),
+        *((StoreHalf(),) if half else ()),
         PackMasks(),  # after every pass that makes flags
         MeasureGradients(layers),
         AccumulateEarly(),
+        Schedule(),  # last: the order of the file is the order of execution
+    )
+
+
+def fusing(
+    layers: tuple[Layer, ...], trained: tuple[str, ...], update: Pass, momentum: float, half: bool = False
+) -> tuple[Pass, ...]:
+    """The whole step in the operators of `graphs.kernels` and, for what is not theirs, standard ones.
+
+    trained: the parameters that `update`, the optimizer, moves. momentum: of the running statistics. half: kept values
+    are stored in half precision.
+    """
+    return (
+        IdentityEliminationPass(),
+        SettleReshapes(),
+        RemoveUnusedNodesPass(),
+        FreeFrozenConvInput(),
+        KeepReluBits(),
+        KeepPoolOffsets(),
+        SelectClipGradient(),
+        ScatterPoolGradient(),  # of the pools that KeepPoolOffsets does not know
+        CenterLayerNorm(),
+        CenterBatchNorm(),
+        SparsifyActivations(layers),
+        PackMasks(),
+        FuseBatchNorm(momentum),
+        CenterInSparsify(),
+        FuseBatchNormGradient(),
+        FuseRelu(),
+        SparseConvGradient(),
+        *gradients_in_standard_operators(),
+        SplitLinearGradient(trained),
+        AddInPlace(),
+        AddStrided(),
+        FuseMatMul(),
+        HoldMasked(),
+        ShareActivations(),
+        *((SparsifyHalf(),) if half else ()),
+        MeasureGradients(layers),  # after the passes that cut gradients into pieces
+        DropAccumulation(),
+        update,
+        RemoveUnusedNodesPass(),
+        ProtectOperands(),
+        Schedule(),
+        ChooseOrder(len(layers)),
         Schedule(),  # last: the order of the file is the order of execution
     )
 
@@ -78,6 +141,16 @@ def lowering(update: Pass, momentum: float) -> tuple[Pass, ...]:
     return (
         DropAccumulation(),
         LowerBatchNorm(momentum),
+        *gradients_in_standard_operators(),
+        update,
+        RemoveUnusedNodesPass(),
+        Schedule(),  # last: the order of the file is the order of execution
+    )
+
+
+def gradients_in_standard_operators() -> tuple[Pass, ...]:
+    """What the differentiating engine adds to the standard operators, expressed by them."""
+    return (
         LowerBatchNormGradient(),
         LowerConvGradient(),
         LowerLayerNormGradient(),
@@ -87,7 +160,4 @@ def lowering(update: Pass, momentum: float) -> tuple[Pass, ...]:
         LowerGatherGradient(),
         LowerSliceGradient(),
         LowerTrainingOperators(),
-        update,
-        RemoveUnusedNodesPass(),
-        Schedule(),  # last: the order of the file is the order of execution
     )

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphs.build import EARLY, SCHEDULE
+from graphs.ops.aliases import overwritten, readers_through_views
 from graphs.passes.rewrite import Rewrite
 from graphs.regions import batch_nodes
 
@@ -16,7 +17,7 @@ class Schedule(Rewrite):
     """The nodes stand in the order in which they are to run.
 
     A node marked EARLY stands directly behind the last of what it needs, one marked LATE directly before the first
-    that needs it, the others in the order they had. A state input is overwritten after its last reader has run.
+    that needs it, the others in the order they had. What is overwritten, state or in place, has had its last reader.
     """
 
     def rewrite(self, graph: ir.Graph) -> bool:
@@ -40,9 +41,8 @@ class _Plan:
     """What has run so far, and what may run next."""
 
     def __init__(self, graph: ir.Graph) -> None:
-        states = {value.name: value for value in graph.inputs}
         self.place = {node: index for index, node in enumerate(graph)}
-        self.needs = {node: _needs(node, states) for node in graph}
+        self.needs = {node: needs_of(node, graph) for node in graph}
         self.needed_by: dict[ir.Node, list[ir.Node]] = {node: [] for node in graph}
         for node, needed in self.needs.items():
             for other in needed:
@@ -73,10 +73,16 @@ class _Plan:
         return early and node not in self.done and not (self.needs[node] - self.done) & self.of_batch
 
 
-def _needs(node: ir.Node, states: dict[str | None, ir.Value]) -> set[ir.Node]:
-    """The nodes that have to run before `node`: its producers, and who reads the state that it overwrites."""
+def needs_of(node: ir.Node, graph: ir.Graph) -> set[ir.Node]:
+    """The nodes that have to run before `node`: its producers, and who reads what it overwrites."""
     needed = {value.producer() for value in node.inputs if value is not None}
     for output in node.outputs:
         if output.is_graph_output() and output.name is not None and output.name.endswith(UPDATED):
-            needed |= set(states[output.name.removesuffix(UPDATED)].consumers())
+            needed |= set(_state(graph, output.name.removesuffix(UPDATED)).consumers())
+    for value in overwritten(node):
+        needed |= set(readers_through_views(value))
     return {other for other in needed if other is not None and other is not node}
+
+
+def _state(graph: ir.Graph, name: str) -> ir.Value:
+    return next(value for value in graph.inputs if value.name == name)

@@ -28,8 +28,8 @@ class UpdateWithAdam(Rewrite):
     def rewrite(self, graph: ir.Graph) -> bool:
         rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
         build = Builder(graph, EARLY)
-        size, spread = self._bias_corrections(graph, build, rate)
-        for parameter, gradient in _gradients(graph, self.trained):
+        size, spread = bias_corrections(graph, build, rate, (self.beta1, self.beta2))
+        for parameter, gradient in gradients_of(graph, self.trained):
             first = _follow(graph, build, parameter, "moment1", gradient, self.beta1)
             square = build.op("Mul", gradient, gradient)
             second = _follow(graph, build, parameter, "moment2", square, self.beta2)
@@ -37,18 +37,6 @@ class UpdateWithAdam(Rewrite):
             _descend(graph, build, parameter, build.op("Mul", build.op("Div", first, deviation), size))
         build.at_end()
         return True
-
-    def _bias_corrections(self, graph: ir.Graph, build: Builder, rate: ir.Value) -> tuple[ir.Value, ir.Value]:
-        """learning rate / (1 - beta1^t) and sqrt(1 - beta2^t), float32 [1]; in float64, as beta^t is close to 1."""
-        step = add_input(graph, STEP, ir.DataType.FLOAT, [1])
-        following = build.op("Add", step, 1.0)
-        add_output(graph, following, STEP + UPDATED, ir.DataType.FLOAT, [1])
-        exact = build.op("Cast", following, to=int(ir.DataType.DOUBLE))
-        powers = [build.op("Pow", np.array([beta]), exact) for beta in (self.beta1, self.beta2)]
-        first, second = (build.op("Sub", np.array([1.0]), power) for power in powers)
-        size = build.op("Div", build.op("Cast", rate, to=int(ir.DataType.DOUBLE)), first)
-        to_float = int(ir.DataType.FLOAT)
-        return build.op("Cast", size, to=to_float), build.op("Cast", build.op("Sqrt", second), to=to_float)
 
 
 @dataclass(frozen=True)
@@ -65,16 +53,31 @@ class UpdateWithMomentum(Rewrite):
     def rewrite(self, graph: ir.Graph) -> bool:
         rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
         build = Builder(graph, EARLY)
-        for parameter, gradient in _gradients(graph, self.trained):
-            moment = add_input(graph, f"{parameter.name}.moment1", ir.DataType.FLOAT, _shape(parameter))
+        for parameter, gradient in gradients_of(graph, self.trained):
+            moment = add_input(graph, f"{parameter.name}.moment1", ir.DataType.FLOAT, shape_of(parameter))
             following = build.op("Add", build.op("Mul", moment, self.momentum), gradient)
-            add_output(graph, following, f"{moment.name}{UPDATED}", ir.DataType.FLOAT, _shape(parameter))
+            add_output(graph, following, f"{moment.name}{UPDATED}", ir.DataType.FLOAT, shape_of(parameter))
             _descend(graph, build, parameter, build.op("Mul", following, rate))
         build.at_end()
         return True
 
 
-def _gradients(graph: ir.Graph, trained: Sequence[str]) -> list[tuple[ir.Value, ir.Value]]:
+def bias_corrections(
+    graph: ir.Graph, build: Builder, rate: ir.Value, betas: tuple[float, float]
+) -> tuple[ir.Value, ir.Value]:
+    """learning rate / (1 - beta1^t) and sqrt(1 - beta2^t), float32 [1]; in float64, as beta^t is close to 1."""
+    step = add_input(graph, STEP, ir.DataType.FLOAT, [1])
+    following = build.op("Add", step, 1.0)
+    add_output(graph, following, STEP + UPDATED, ir.DataType.FLOAT, [1])
+    exact = build.op("Cast", following, to=int(ir.DataType.DOUBLE))
+    powers = [build.op("Pow", np.array([beta]), exact) for beta in betas]
+    first, second = (build.op("Sub", np.array([1.0]), power) for power in powers)
+    size = build.op("Div", build.op("Cast", rate, to=int(ir.DataType.DOUBLE)), first)
+    to_float = int(ir.DataType.FLOAT)
+    return build.op("Cast", size, to=to_float), build.op("Cast", build.op("Sqrt", second), to=to_float)
+
+
+def gradients_of(graph: ir.Graph, trained: Sequence[str]) -> list[tuple[ir.Value, ir.Value]]:
     inputs = {value.name: value for value in graph.inputs}
     computed = {value.name: value for node in graph for value in node.outputs}
     return [(inputs[name], computed[f"{name}_grad"]) for name in trained]
@@ -84,7 +87,7 @@ def _follow(
     graph: ir.Graph, build: Builder, parameter: ir.Value, moment: str, target: ir.Value, decay: float
 ) -> ir.Value:
     """The exponential moving average decay * moment + (1 - decay) * target, kept as state."""
-    shape = _shape(parameter)
+    shape = shape_of(parameter)
     state = add_input(graph, f"{parameter.name}.{moment}", ir.DataType.FLOAT, shape)
     following = build.op("Add", build.op("Mul", state, decay), build.op("Mul", target, 1.0 - decay))
     add_output(graph, following, f"{state.name}{UPDATED}", ir.DataType.FLOAT, shape)
@@ -93,9 +96,9 @@ def _follow(
 
 def _descend(graph: ir.Graph, build: Builder, parameter: ir.Value, change: ir.Value) -> None:
     following = build.op("Sub", parameter, change)
-    add_output(graph, following, f"{parameter.name}{UPDATED}", ir.DataType.FLOAT, _shape(parameter))
+    add_output(graph, following, f"{parameter.name}{UPDATED}", ir.DataType.FLOAT, shape_of(parameter))
 
 
-def _shape(parameter: ir.Value) -> list[int]:
+def shape_of(parameter: ir.Value) -> list[int]:
     assert parameter.shape is not None
     return [int(dim) for dim in parameter.shape.numpy()]

@@ -70,7 +70,7 @@ def manifest() -> dict[str, Any]:
         "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4],
     }  # fmt: skip
     return {
-        "format": 1,
+        "format": 2,
         "toolchain": "0.1.0",
         "model": {"name": "tiny", "classes": 5, "channels": 3, "image_size": SIDE, "preprocessing": preprocessing},
         "method": {
@@ -84,13 +84,15 @@ def manifest() -> dict[str, Any]:
             {"name": "first", "kind": "linear", "elements_per_sample": IN, "parameter": "first.weight"},
             {"name": "second", "kind": "linear", "elements_per_sample": HIDDEN, "parameter": "second.weight"},
         ],
-        "saved": [{"name": "relu", "kind": "mask", "bytes_per_sample": HIDDEN // 8, "bytes": 0}],
         "dense_saved_bytes_per_sample": 4 * (IN + HIDDEN) + HIDDEN,
         "step": {
             "file": "adapt/step-portable.onnx",
             "inputs": [tensor(*spec) for spec in STEP_INPUTS],
             "outputs": [tensor(*spec) for spec in STEP_OUTPUTS],
+            "stores": [[0], [1]],
+            "saved": [{"name": "relu", "kind": "mask", "bytes_per_sample": HIDDEN // 8, "bytes": 0}],
         },
+        "native": None,
         "infer": {"file": "infer/model.onnx", "input": "images", "output": "logits", "recipe": "infer/tensorrt.json"},
         "reference": "reference/step.npz",
     }  # fmt: skip

@@ -112,6 +112,6 @@ def test_batchnorm_only_saves_no_conv_input(built: Build) -> None:
     full = read_manifest(built("cifar_resnet20") / "manifest.json")
     convolutions = {layer.name for layer in full.layers if layer.kind == "conv"}
     assert convolutions, "the full bundle prunes convolution inputs"
-    masks = [saved for saved in facts.saved if saved.bytes_per_sample > 4096]
+    masks = [saved for saved in facts.step.saved if saved.bytes_per_sample > 4096]
     assert all(saved.kind == "mask" for saved in masks)
     assert sum(layer.elements_per_sample for layer in facts.layers) * 4 < 0.6 * full.dense_saved_bytes_per_sample

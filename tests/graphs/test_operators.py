@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from graphs.build import Builder, add_input, add_output
 from graphs.ops import inlined
-from graphs.sizes import kept_count
+from graphs.tensor_size import kept_count
 
 FLOATS = st.floats(-100, 100, width=32)
 SHAPES = arrays.array_shapes(min_dims=1, max_dims=4, max_side=9)

@@ -12,6 +12,7 @@ from toolchain.driver.output import emit
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path)
     parser.add_argument("--batch", type=count, help="images a step (default: what the bundle was built for)")
+    parser.add_argument("--portable", action="store_true", help="the form in standard operators, not native kernels")
     parser.add_argument("--prune-ratio", type=ratio, default=0.9, help="ratio of every layer (default: 0.9)")
 
 
@@ -27,7 +28,8 @@ def run(options: argparse.Namespace) -> int:
     facts = bundle.manifest
     batch = options.batch or facts.batch
     ratios = uniform_ratios(len(facts.layers), options.prune_ratio)
-    step = ir.load(bundle.file(facts.step.file))
+    form = facts.native if facts.native is not None and not options.portable else facts.step
+    step = ir.load(bundle.file(form.file))
     peak = find_peak(step.graph, batch, ratios.tolist())
     result = {
         "model": facts.model.name,
@@ -40,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
             for layer in facts.layers
         ],
         "dense_saved_bytes": facts.dense_bytes(batch),
-        "kept_bytes": step_bytes(facts, batch, ratios),
+        "kept_bytes": step_bytes(facts, form, batch, ratios),
         "predicted_peak_bytes": peak.bytes,
         "peak_node": peak.node,
         "operators": dict(Counter(node.op_type for node in step.graph).most_common()),

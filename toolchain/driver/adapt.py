@@ -17,7 +17,7 @@ def run(path: Path, options: Any) -> int:
     bundle = Bundle(path)
     settings = settings_from(options, bundle.manifest)
     images = open_images(options.images, bundle.manifest.model)
-    step = Step(bundle, options.threads)
+    step = Step(bundle, options.threads, options.operators)
     saver = _Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
     adapter = Adapter(bundle.manifest, step, settings)
     for index, batch in enumerate(batches(images, options.batch or bundle.manifest.batch), saver.resume() + 1):

@@ -95,14 +95,14 @@ class Adapter:
 
     def _fit(self, batch: int, ratios: np.ndarray) -> np.ndarray:
         budget = self._settings.budget
-        return ratios if budget is None else fit_ratios(self._manifest, batch, ratios, budget)
+        return ratios if budget is None else fit_ratios(self._manifest, self._step.facts, batch, ratios, budget)
 
     def _describe(self, result: StepResult, ratios: np.ndarray, seconds: float) -> BatchResult:
         batch = len(result.logits)
         return BatchResult(
             loss=result.loss,
             predictions=[int(label) for label in result.logits.argmax(axis=1)],
-            kept_bytes=kept_bytes(self._manifest, batch, result.kept_elements.tolist()),
+            kept_bytes=kept_bytes(self._manifest, self._step.facts, batch, result.kept_elements.tolist()),
             dense_bytes=self._manifest.dense_bytes(batch),
             prune_ratios=[float(ratio) for ratio in ratios],
             seconds=seconds,

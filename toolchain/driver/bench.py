@@ -28,7 +28,9 @@ class _Measured:
 def run(path: Path, options: Any) -> int:
     """Print medians of time and the maximum of memory over the measured steps; one step before them is not counted."""
     bundle = Bundle(path)
-    adapter = Adapter(bundle.manifest, Step(bundle, options.threads), settings_from(options, bundle.manifest))
+    adapter = Adapter(
+        bundle.manifest, Step(bundle, options.threads, options.operators), settings_from(options, bundle.manifest)
+    )
     batch = options.batch or bundle.manifest.batch
     images = _random_images(bundle.manifest.model, batch, options.seed)
     measured = [_measure(adapter, images, index) for index in range(options.steps + 1)][1:]

@@ -1,15 +1,15 @@
-"""What manifest.json of a bundle says (format 1), read and written."""
+"""What manifest.json of a bundle says (format 2), read and written."""
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from toolchain.driver.structure import Mismatch, decode
 from toolchain.errors import BundleError
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,21 @@ class TensorFacts:
 
 @dataclass(frozen=True)
 class StepFacts:
-    """The graph of one adaptation step."""
+    """The graph of one adaptation step, and what waits in memory for its backward pass.
+
+    stores: the pruned activations, each by the numbers of the layers that read it; the lowest of their ratios counts.
+    value_bytes: of a kept element. compact_places: whether their places are coded where that is shorter.
+    saved: all else that waits. kernels: platform → library with the graph's own operators; empty: it has none.
+    """
 
     file: str
     inputs: Tuple[TensorFacts, ...]
     outputs: Tuple[TensorFacts, ...]
+    stores: Tuple[Tuple[int, ...], ...]
+    saved: Tuple[Saved, ...]
+    value_bytes: int = 4
+    compact_places: bool = False
+    kernels: Dict[str, str] = field(default_factory=dict)
 
     def input(self, role: str) -> TensorFacts:
         """The only input with this role."""
@@ -128,6 +138,8 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Manifest:
+    """step: in standard operators, which every device runs. native: with kernels for some platforms."""
+
     format: int
     toolchain: str
     model: ModelFacts
@@ -136,9 +148,9 @@ class Manifest:
     memory_budget: Optional[int]
     target: Dict[str, Any]
     layers: Tuple[Layer, ...]
-    saved: Tuple[Saved, ...]
     dense_saved_bytes_per_sample: int
     step: StepFacts
+    native: Optional[StepFacts]
     infer: InferFacts
     reference: str
     files: Dict[str, FileFacts]

@@ -1,7 +1,7 @@
 """`selftest`: does this device compute what the bundle recorded when it was built? Touches no saved state."""
 
 import platform
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, Optional
 
@@ -12,7 +12,7 @@ from toolchain.driver.bundle import Bundle
 from toolchain.driver.infer import open_session
 from toolchain.driver.output import emit
 from toolchain.driver.session_onnxruntime import VERSION
-from toolchain.driver.step import REPORTED, Step, shipped_tensors
+from toolchain.driver.step import REPORTED, Step, available_forms, shipped_tensors
 from toolchain.errors import BundleError
 
 # Distance of the update, as a vector, from the recorded one: 0 is equal, 1 is what no update at all gives. Rounding
@@ -42,13 +42,21 @@ def run(path: Path, options: Any) -> int:
 def _check_numbers(bundle: Bundle, threads: Optional[int]) -> List[Check]:
     recorded = _read_reference(bundle.file(bundle.manifest.reference))
     limit = float(recorded["tolerance"])
-    step = Step(bundle, threads)
+    facts = bundle.manifest.infer
+    checks = [
+        check for form in available_forms(bundle.manifest) for check in _check_step(bundle, threads, form, recorded)
+    ]
+    logits = open_session(bundle, None, threads).run(facts.input, recorded["images"], facts.output)
+    return [*checks, _compare("infer_logits", logits, recorded["infer_logits"], limit)]
+
+
+def _check_step(bundle: Bundle, threads: Optional[int], form: str, recorded: Mapping[str, np.ndarray]) -> List[Check]:
+    limit = float(recorded["tolerance"])
+    step = Step(bundle, threads, form)
     result = step.run(recorded["images"], recorded["prune_ratios"], float(recorded["learning_rate"][0]))
     checks = [_compare(name, np.asarray(getattr(result, name)), recorded[name], limit) for name in REPORTED]
     checks += _check_updates(step.state, shipped_tensors(bundle), recorded, limit)
-    facts = bundle.manifest.infer
-    logits = open_session(bundle, None, threads).run(facts.input, recorded["images"], facts.output)
-    return [*checks, _compare("infer_logits", logits, recorded["infer_logits"], limit)]
+    return [replace(check, name=f"{form}: {check.name}") for check in checks]
 
 
 def _check_updates(

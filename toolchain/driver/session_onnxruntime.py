@@ -16,8 +16,12 @@ _PROVIDERS = ["CPUExecutionProvider"]
 class StepSession:
     """A graph run in its file order, each buffer freed after its last reader, outputs placed where the caller says."""
 
-    def __init__(self, path: Path, threads: Optional[int]) -> None:
-        self._session = _open(str(path), _step_options(threads), path)
+    def __init__(self, path: Path, threads: Optional[int], kernels: Optional[Path] = None) -> None:
+        """kernels: the library of the graph's own operators. Raises BundleError."""
+        options = _step_options(threads)
+        if kernels is not None:
+            _register(options, kernels)
+        self._session = _open(str(path), options, path)
 
     def run(
         self,
@@ -83,6 +87,13 @@ def _step_options(threads: Optional[int]) -> Any:
     options.intra_op_num_threads = _count(threads)
     options.inter_op_num_threads = 1
     return options
+
+
+def _register(options: Any, kernels: Path) -> None:
+    try:
+        options.register_custom_ops_library(str(kernels))
+    except Exception as error:
+        raise BundleError(f"{kernels} cannot be loaded ({error}): use --operators portable") from error
 
 
 def _count(threads: Optional[int]) -> int:

@@ -1,19 +1,25 @@
 """One adaptation step: the tensors that live from batch to batch, and the graph that updates them in place."""
 
+import platform
+import sys
 from dataclasses import dataclass
-from typing import Dict, List, Mapping, Optional
+from typing import Dict, List, Mapping, Optional, Tuple
 
 import numpy as np
 
 from toolchain.driver.bundle import PARAMETERS, Bundle
-from toolchain.driver.manifest import StepFacts, TensorFacts
+from toolchain.driver.manifest import Manifest, StepFacts, TensorFacts
 from toolchain.driver.session_onnxruntime import StepSession
 from toolchain.driver.tensors import read_tensors
-from toolchain.errors import BundleError
+from toolchain.errors import BundleError, UsageError
+
+PLATFORM = f"{sys.platform}-{platform.machine()}"
+AUTO, NATIVE, PORTABLE = "auto", "native", "portable"
 
 SHIPPED = ("parameter", "frozen", "statistic")
 ZEROED = ("moment", "counter")
 PER_RUN = ("images", "prune_ratios", "learning_rate")
+ACTIVE = "active"
 REPORTED = ("logits", "loss", "grad_rms", "kept_elements")
 
 
@@ -34,17 +40,16 @@ class StepResult:
 class Step:
     """The step of a bundle and all that it reads and updates, starting from what was shipped."""
 
-    def __init__(self, bundle: Bundle, threads: Optional[int] = None) -> None:
-        """Raises BundleError."""
+    def __init__(self, bundle: Bundle, threads: Optional[int] = None, operators: str = AUTO) -> None:
+        """operators: AUTO, NATIVE or PORTABLE. Raises BundleError, and UsageError for NATIVE where none fit."""
         self._bundle = bundle
-        self._facts = bundle.manifest.step
         self._tensors = shipped_tensors(bundle)
-        self._session = StepSession(bundle.file(self._facts.file), threads)
+        self.facts, self._session = _open(bundle, threads, operators)
 
     @property
     def state(self) -> Dict[str, np.ndarray]:
         """What adaptation changes, by input name: the arrays themselves, which every `run` overwrites."""
-        return {name: self._tensors[name] for name in self._facts.updates().values()}
+        return {name: self._tensors[name] for name in self.facts.updates().values()}
 
     @property
     def state_is_finite(self) -> bool:
@@ -58,30 +63,62 @@ class Step:
 
     def run(self, images: np.ndarray, ratios: np.ndarray, learning_rate: float) -> StepResult:
         """Predict, adapt, update the state. images: float32 [N, C, H, W]; ratios: float32 [L]."""
-        placed = {output: self._tensors[name] for output, name in self._facts.updates().items()}
+        placed = {output: self._tensors[name] for output, name in self.facts.updates().items()}
         return self._run(images, ratios, learning_rate, placed)
 
     def probe(self, images: np.ndarray, ratios: np.ndarray) -> StepResult:
         """The same without an update.
 
-        The graph computes the updated tensors all the same; they overwrite each other in one scratch buffer, so that a
-        probe does not allocate a second copy of the state.
+        Operators that work in place are told to leave parameters and moments alone. What the graph computes all the
+        same is overwritten in one scratch buffer, so that a probe does not allocate a second copy of the state.
         """
         state = self.state
-        scratch = np.empty(max((array.nbytes for array in state.values()), default=0), np.uint8)
-        updates = self._facts.updates().items()
-        return self._run(images, ratios, 0.0, {output: _view(scratch, state[name]) for output, name in updates})
+        spared = {tensor.name for tensor in self.facts.inputs_of("parameter", "moment")} if self._can_rest else set()
+        computed = [array.nbytes for name, array in state.items() if name not in spared]
+        scratch = np.empty(max(computed, default=0), np.uint8)
+        placed = {
+            output: state[name] if name in spared else _view(scratch, state[name])
+            for output, name in self.facts.updates().items()
+        }
+        return self._run(images, ratios, 0.0, placed, active=False)
+
+    @property
+    def _can_rest(self) -> bool:
+        return bool(self.facts.inputs_of(ACTIVE))
 
     def _run(
-        self, images: np.ndarray, ratios: np.ndarray, learning_rate: float, placed: Mapping[str, np.ndarray]
+        self,
+        images: np.ndarray,
+        ratios: np.ndarray,
+        learning_rate: float,
+        placed: Mapping[str, np.ndarray],
+        active: bool = True,
     ) -> StepResult:
-        rate = self._facts.input("learning_rate")
+        rate = self.facts.input("learning_rate")
         rates = np.full([int(length) for length in rate.shape], learning_rate, np.float32)
-        fed = dict(zip((self._facts.input(role).name for role in PER_RUN), (images, ratios, rates)))
-        names = [self._facts.output(role).name for role in REPORTED]
+        fed = dict(zip((self.facts.input(role).name for role in PER_RUN), (images, ratios, rates)))
+        fed.update({tensor.name: np.array([active], np.float32) for tensor in self.facts.inputs_of(ACTIVE)})
+        names = [self.facts.output(role).name for role in REPORTED]
         found = self._session.run({**self._tensors, **fed}, placed, names)
         logits, loss, grad_rms, kept = (found[name] for name in names)
         return StepResult(logits, float(loss.reshape(-1)[0]), grad_rms, kept)
+
+
+def _open(bundle: Bundle, threads: Optional[int], operators: str) -> Tuple[StepFacts, StepSession]:
+    """The graph with native kernels where this platform has them, else the one in standard operators."""
+    native, portable = bundle.manifest.native, bundle.manifest.step
+    library = None if native is None else native.kernels.get(PLATFORM)
+    if operators == PORTABLE or (operators == AUTO and library is None):
+        return portable, StepSession(bundle.file(portable.file), threads)
+    if native is None or library is None:
+        raise UsageError(f"{bundle.path} has no kernels for {PLATFORM}: use --operators portable")
+    return native, StepSession(bundle.file(native.file), threads, bundle.file(library))
+
+
+def available_forms(manifest: Manifest) -> Tuple[str, ...]:
+    """The forms of the step that this machine can run."""
+    native = manifest.native
+    return (PORTABLE, NATIVE) if native is not None and PLATFORM in native.kernels else (PORTABLE,)
 
 
 def shipped_tensors(bundle: Bundle) -> Dict[str, np.ndarray]:
@@ -96,7 +133,7 @@ def shipped_tensors(bundle: Bundle) -> Dict[str, np.ndarray]:
 
 
 def _persistent_inputs(facts: StepFacts) -> List[TensorFacts]:
-    unknown = {tensor.role for tensor in facts.inputs} - {*SHIPPED, *ZEROED, *PER_RUN}
+    unknown = {tensor.role for tensor in facts.inputs} - {*SHIPPED, *ZEROED, *PER_RUN, ACTIVE}
     if unknown:
         raise BundleError(f"manifest.json: input roles {', '.join(unknown)} are unknown here: update toolchain")
     return facts.inputs_of(*SHIPPED, *ZEROED)

@@ -1,34 +1,57 @@
 """Eager PyTorch: entropy, backward and Adam on the parameters that the bundle trains, BatchNorm on batch statistics.
 
-Called as `python -m toolchain.measurement.eager FOLDER BATCH STEPS THREADS`, with FOLDER as `prepare` wrote it.
+Called as `python -m toolchain.measurement.eager FOLDER --batch N --steps K --threads T`, with FOLDER as `prepare` wrote
+it.
 """
 
-import sys
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from toolchain.measurement.stopwatch import report
+from toolchain.measurement.prepare import Prepared, read_prepared
+from toolchain.measurement.stopwatch import Step, report
+from toolchain.measurement.task import Load, read_task
 from toolchain.reference.step import entropy
 
 
-def main(folder: Path, batch: int, steps: int, threads: int) -> None:
-    torch.set_num_threads(threads)
-    saved = torch.load(folder / "eager.pt", weights_only=False)  # our own file, written in this run
-    module: nn.Module = saved["module"].train()
+def full_step(prepared: Prepared, images: Tensor, load: Load) -> Step:
+    """Fine-tunes whatever the bundle trains."""
+    module = prepared.module.train()
+    train_only(module, prepared.trained)
+    return entropy_step(module, images)
+
+
+def train_only(module: nn.Module, names: list[str]) -> None:
     for name, parameter in module.named_parameters():
-        parameter.requires_grad_(name in saved["trained"])
-    optimizer = torch.optim.Adam([p for p in module.parameters() if p.requires_grad], 1e-5)
-    images = torch.randn(batch, 3, saved["side"], saved["side"], generator=torch.Generator().manual_seed(0))
+        parameter.requires_grad_(name in names)
+
+
+def build_adam(module: nn.Module) -> torch.optim.Optimizer:
+    """Over whatever trains."""
+    return torch.optim.Adam([parameter for parameter in module.parameters() if parameter.requires_grad], 1e-5)
+
+
+def entropy_step(module: nn.Module, images: Tensor) -> Step:
+    optimizer = build_adam(module)
 
     def step() -> None:
         entropy(module(images)).backward()
         optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        optimizer.zero_grad()
 
-    report(step, steps)
+    return step
+
+
+def measure(make: Callable[[Prepared, Tensor, Load], Step]) -> None:
+    """Reports on the step that `make` builds, by the arguments of this process."""
+    task = read_task()
+    torch.set_num_threads(task.load.threads)
+    torch.manual_seed(0)
+    prepared = read_prepared(task.folder)
+    images = torch.randn(task.load.batch, 3, prepared.side, prepared.side)
+    report(make(prepared, images, task.load), task.load.steps)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), *map(int, sys.argv[2:5]))
+    measure(full_step)

@@ -1,13 +1,24 @@
 """What the peers of a bundle need: the same model, not yet rewritten."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from toolchain.models.registry import load_model
 from toolchain.stages.differentiate import differentiate
 from toolchain.stages.trace import trace
 from toolchain.verification.case import Case
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The module, the names of the parameters that the bundle trains, and the side of its images in pixels."""
+
+    module: nn.Module
+    trained: list[str]
+    side: int
 
 
 def prepare(bundle: Path, folder: Path) -> None:
@@ -19,3 +30,8 @@ def prepare(bundle: Path, folder: Path) -> None:
     differentiate(trace(model), case.method, folder)
     (folder / "side").write_text(str(facts.image_size))
     torch.save({"module": case.module, "trained": case.trained, "side": facts.image_size}, folder / "eager.pt")
+
+
+def read_prepared(folder: Path) -> Prepared:
+    """What `prepare` wrote for the eager peers, in this run of ours."""
+    return Prepared(**torch.load(folder / "eager.pt", weights_only=False))

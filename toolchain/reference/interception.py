@@ -17,7 +17,7 @@ from toolchain.errors import ModelError
 from toolchain.reference.attention import self_attention
 from toolchain.reference.batch_moments import BatchMoments
 from toolchain.reference.gradients import scale, standardise, standardise_by, with_gradient_of
-from toolchain.reference.pruning import keep_largest, kept_count
+from toolchain.reference.pruning import as_half, keep_largest, kept_count
 
 
 class Layer(NamedTuple):
@@ -45,12 +45,13 @@ class PrunedForward(TorchFunctionMode):
     """While it is active, a forward pass saves the input of `layers[i]` pruned at `ratios[i]`; values stay exact.
 
     statistics: what every BatchNorm normalises with, "batch" or "running". Afterwards `moments` holds what each
-    BatchNorm with batch statistics saw, in the order of execution.
+    BatchNorm with batch statistics saw, in the order of execution. half: whether what is saved is rounded to half
+    precision.
     """
 
-    def __init__(self, layers: Sequence[Layer], ratios: Sequence[float], statistics: str) -> None:
+    def __init__(self, layers: Sequence[Layer], ratios: Sequence[float], statistics: str, half: bool = False) -> None:
         super().__init__()
-        self.layers, self.statistics = layers, statistics
+        self.layers, self.statistics, self.half = layers, statistics, half
         self.ratios = dict(zip((layer.key for layer in layers), ratios, strict=True))
         self.kept: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         self.moments: list[BatchMoments] = []
@@ -76,7 +77,8 @@ class PrunedForward(TorchFunctionMode):
             return x.detach()
         count = kept_count(x.numel(), self.ratios[kind, id(weight)])
         self.kept[kind, id(weight)].append(count)
-        return keep_largest(x.detach(), count)
+        kept = keep_largest(x.detach(), count)
+        return as_half(kept) if self.half else kept
 
     def kept_elements(self) -> list[int]:
         """How many elements each layer kept, in the order of `layers`; ModelError if one did not run just once."""

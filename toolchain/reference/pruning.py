@@ -15,6 +15,12 @@ def kept_count(elements: int, ratio: float) -> int:
     return math.floor(elements * (1.0 - ratio))
 
 
+def as_half(x: Tensor) -> Tensor:
+    """`x` as half precision stores it, in its own dtype: rounded to nearest, beyond ±65504 the largest number."""
+    limit = torch.finfo(torch.float16).max
+    return x.clamp(-limit, limit).to(torch.float16).to(x.dtype)
+
+
 def keep_largest(x: Tensor, count: int) -> Tensor:
     """A copy of `x`, any shape, with all but the `count` elements of largest magnitude set to 0.
 

@@ -62,7 +62,8 @@ class EagerStep:
 
     layers: (name, kind) of each place whose saved activation is pruned, see `find_layer` and `Layer`, in the order of
     the prune ratios. trained: names of parameters; all others are frozen. statistics: what BatchNorm normalises with,
-    "batch" or "running". momentum: how fast the running statistics follow the batches.
+    "batch" or "running". momentum: how fast the running statistics follow the batches. half: whether saved activations
+    are rounded to half precision.
     Raises ModelError where the model lacks a layer or parameter, or does not use it in its forward pass.
     """
 
@@ -74,6 +75,7 @@ class EagerStep:
         optimizer: Optimizer,
         statistics: str = "batch",
         momentum: float = 0.1,
+        half: bool = False,
     ) -> None:
         self._model = copy.deepcopy(model).eval()
         parameters = dict(self._model.named_parameters())
@@ -85,7 +87,7 @@ class EagerStep:
         self._layers = [find_layer(self._trained, name, kind) for name, kind in layers]
         self._optimizer = build_optimizer(optimizer, list(self._trained.values()))
         self._learning_rate = optimizer.learning_rate
-        self._statistics, self._momentum = statistics, momentum
+        self._statistics, self._momentum, self._half = statistics, momentum, half
 
     def run(
         self, images: Tensor, prune_ratios: Tensor | Sequence[float], learning_rate: float | None = None
@@ -118,7 +120,7 @@ class EagerStep:
         self, images: Tensor, prune_ratios: Tensor | Sequence[float]
     ) -> tuple[StepResult, PrunedForward]:
         ratios = torch.as_tensor(prune_ratios, dtype=torch.float32).tolist()
-        with PrunedForward(self._layers, ratios, self._statistics) as forward:
+        with PrunedForward(self._layers, ratios, self._statistics, self._half) as forward:
             logits = self._model(images)
         loss = entropy(logits)
         grads = self._gradients_of(loss)

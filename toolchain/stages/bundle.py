@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import platform
 import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -14,7 +16,8 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 import toolchain
 import toolchain.driver
 import toolchain.errors
-from graphs.ops import inlined
+from graphs.kernels.build import LIBRARY, PLATFORMS, library
+from graphs.ops import inlined, with_own_operators
 from graphs.passes.schedule import UPDATED
 from targets import Target
 from toolchain import __version__
@@ -37,6 +40,8 @@ from toolchain.driver.tensors import write_tensors
 from toolchain.methods.declaration import Method
 
 STEP = "adapt/step-portable.onnx"
+NATIVE = "adapt/step.onnx"
+HERE = f"{sys.platform}-{platform.machine()}"
 INFER = "infer/model.onnx"
 RECIPE = "infer/tensorrt.json"
 REFERENCE = "reference/step.npz"
@@ -44,10 +49,11 @@ REFERENCE = "reference/step.npz"
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What the user chose beside model, method and target."""
+    """What the user chose beside model, method and target. half: kept values in half precision."""
 
     batch: int
     memory_budget: int | None
+    half: bool = False
 
 
 def bundle(
@@ -56,6 +62,7 @@ def bundle(
     differentiated: Differentiated,
     rewritten: Rewritten,
     lowered: Lowered,
+    fused: Lowered,
     exported: Exported,
     method: Method,
     target: Target,
@@ -65,13 +72,18 @@ def bundle(
     for part in ("adapt", "infer", "ort-training", "reference"):
         (folder / part).mkdir(parents=True)
     _save(inlined(lowered.step), folder / STEP)
+    _save(with_own_operators(fused.step), folder / NATIVE)
+    kernels = _copy_kernels(folder, target)
     onnx.save(exported.infer, folder / INFER)
     _write_recipe(folder / RECIPE, exported, target)
     _write_training_artifacts(folder / "ort-training", differentiated, rewritten)
     parameters = {name: np.ascontiguousarray(array, np.float32) for name, array in traced.tensors.items()}
     write_tensors(folder / PARAMETERS, parameters, {})
     _copy_driver(folder)
-    return _manifest(traced, rewritten, lowered, differentiated.trained, method, target, settings)
+    portable = _step_facts(STEP, lowered, traced.tensors, differentiated.trained, settings.half)
+    native = _step_facts(NATIVE, fused, traced.tensors, differentiated.trained, settings.half)
+    native = dataclasses.replace(native, compact_places=True, kernels=kernels)
+    return _manifest(traced, rewritten, portable, native, method, target, settings)
 
 
 def seal(folder: Path, manifest: Manifest) -> None:
@@ -96,6 +108,18 @@ def _write_training_artifacts(folder: Path, differentiated: Differentiated, rewr
     for name in ("eval_model.onnx", "optimizer_model.onnx", "checkpoint"):
         shutil.copy(differentiated.folder / name, folder / name)
     _save(inlined(rewritten.training), folder / "training_model.onnx")
+    _save(with_own_operators(rewritten.training), folder / "training_model_native.onnx")
+
+
+def _copy_kernels(folder: Path, target: Target) -> dict[str, str]:
+    """The native kernels for the target and for this machine, by platform, relative to `folder`."""
+    chosen = {}
+    for system in sorted({target.platform, HERE} & set(PLATFORMS)):
+        name = f"kernels/{system}/{LIBRARY}"
+        (folder / name).parent.mkdir(parents=True)
+        shutil.copy(library(system), folder / name)
+        chosen[system] = name
+    return chosen
 
 
 def _copy_driver(folder: Path) -> None:
@@ -114,8 +138,8 @@ def _copy_driver(folder: Path) -> None:
 def _manifest(
     traced: Traced,
     rewritten: Rewritten,
-    lowered: Lowered,
-    trained: tuple[str, ...],
+    portable: StepFacts,
+    native: StepFacts,
     method: Method,
     target: Target,
     settings: Settings,
@@ -129,9 +153,9 @@ def _manifest(
         memory_budget=settings.memory_budget,
         target=target.as_json(),
         layers=tuple(Layer(i.name, i.kind, i.elements_per_sample, i.parameter) for i in rewritten.layers),
-        saved=tuple(Saved(**dataclasses.asdict(tensor)) for tensor in lowered.saved),
         dense_saved_bytes_per_sample=rewritten.dense_saved_bytes_per_sample,
-        step=_step_facts(lowered.step.graph, traced.tensors, trained),
+        step=portable,
+        native=native,
         infer=InferFacts(INFER, "images", "logits", RECIPE),
         reference=REFERENCE,
         files={},
@@ -149,10 +173,14 @@ ROLES = {
     "prune_ratios": "prune_ratios",
     "learning_rate": "learning_rate",
     "optimizer.step": "counter",
+    "active": "active",
 }
 
 
-def _step_facts(graph: ir.Graph, tensors: Mapping[str, np.ndarray], trained: tuple[str, ...]) -> StepFacts:
+def _step_facts(
+    file: str, lowered: Lowered, tensors: Mapping[str, np.ndarray], trained: tuple[str, ...], half: bool
+) -> StepFacts:
+    graph = lowered.step.graph
     statistics = {value.name.removesuffix(UPDATED) for value in graph.outputs if value.name} & tensors.keys()
 
     def role(name: str) -> str:
@@ -161,7 +189,9 @@ def _step_facts(graph: ir.Graph, tensors: Mapping[str, np.ndarray], trained: tup
         return "parameter" if name in trained else "statistic" if name in statistics else "frozen"
 
     inputs = [_facts(value, role(str(value.name))) for value in graph.inputs]
-    return StepFacts(STEP, tuple(inputs), tuple(_output_facts(graph.outputs)))
+    saved = tuple(Saved(**dataclasses.asdict(tensor)) for tensor in lowered.saved)
+    outputs = tuple(_output_facts(graph.outputs))
+    return StepFacts(file, tuple(inputs), outputs, lowered.stores, saved, value_bytes=2 if half else 4)
 
 
 def _output_facts(outputs: Iterable[ir.Value]) -> Iterable[TensorFacts]:

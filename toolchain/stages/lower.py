@@ -8,7 +8,7 @@ from graphs.origin import module_of
 from graphs.passes.pipeline import lowering
 from graphs.passes.rewrite import Pass
 from graphs.passes.update_parameters import UpdateWithAdam, UpdateWithMomentum
-from graphs.saved import find_saved
+from graphs.saved import find_saved, find_stores
 from toolchain.artifacts import Differentiated, Lowered, Rewritten, Traced
 from toolchain.errors import ModelError
 from toolchain.methods.declaration import Adam, Method
@@ -19,7 +19,7 @@ def lower(traced: Traced, rewritten: Rewritten, differentiated: Differentiated, 
     step = rewritten.training.clone()
     run_passes(step, lowering(_update(method, differentiated.trained), method.momentum))
     _refuse_foreign_operators(step.graph, traced.forward.graph)
-    return Lowered(step, find_saved(step.graph))
+    return Lowered(step, find_stores(step.graph, len(rewritten.layers)), find_saved(step.graph))
 
 
 def _refuse_foreign_operators(graph: ir.Graph, forward: ir.Graph) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.infer import open_session
-from toolchain.driver.step import Step
+from toolchain.driver.step import PORTABLE, Step
 
 SAMPLES = 2
 TOLERANCE = 2e-2
@@ -21,7 +21,7 @@ def record(folder: Path) -> None:
     side = facts.model.image_size
     images = random.standard_normal((SAMPLES, facts.model.channels, side, side), np.float32)
     ratios = random.uniform(0.3, 0.9, len(facts.layers)).astype(np.float32)
-    step = Step(bundle, None)
+    step = Step(bundle, operators=PORTABLE)
     result = step.run(images, ratios, facts.method.learning_rate)
     moved = [layer.parameter for layer in (facts.layers[0], facts.layers[-1]) if layer.parameter]
     recorded = {

@@ -10,12 +10,15 @@ from toolchain.artifacts import Differentiated, Rewritten
 from toolchain.errors import ModelError
 
 
-def rewrite(differentiated: Differentiated) -> Rewritten:
-    """Raises ModelError for a trained weight whose gradient is not formed from one activation."""
+def rewrite(differentiated: Differentiated, half: bool = False) -> Rewritten:
+    """half: kept values wait in half precision.
+
+    Raises ModelError for a trained weight whose gradient is not formed from one activation.
+    """
     training = differentiated.training.clone()
     layers = _layers(training, differentiated.trained)
     dense = dense_saved_bytes(training.graph, batch=1)
-    run_passes(training, rewriting(layers))
+    run_passes(training, rewriting(layers, half))
     return Rewritten(training, layers, dense)
 
 

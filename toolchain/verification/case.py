@@ -12,6 +12,7 @@ from torch import nn
 
 from toolchain.driver.bundle import PARAMETERS, Bundle
 from toolchain.driver.manifest import Manifest
+from toolchain.driver.step import available_forms
 from toolchain.driver.tensors import read_tensors
 from toolchain.methods import find_method
 from toolchain.methods.declaration import Method
@@ -45,6 +46,11 @@ class Case:
         return self.bundle.manifest
 
     @property
+    def forms(self) -> tuple[str, ...]:
+        """The forms of the step that this machine can run."""
+        return available_forms(self.manifest)
+
+    @property
     def trained(self) -> list[str]:
         return [tensor.name for tensor in self.manifest.step.inputs_of("parameter")]
 
@@ -54,8 +60,9 @@ class Case:
         if learning_rate is not None:
             optimizer = dataclasses.replace(optimizer, learning_rate=learning_rate)
         layers = [(layer.name, layer.kind) for layer in self.manifest.layers]
+        half = self.manifest.step.value_bytes == 2
         module = copy.deepcopy(self.module).to(dtype)
-        return EagerStep(module, layers, self.trained, optimizer, momentum=self.method.momentum)
+        return EagerStep(module, layers, self.trained, optimizer, momentum=self.method.momentum, half=half)
 
     def batches(self, count: int | None = None) -> Iterator[np.ndarray]:
         """Seeded images float32 [samples, 3, H, W], normally distributed."""

@@ -1,4 +1,4 @@
-"""The two dialects of the compiled step, run for their gradients."""
+"""The dialects of the compiled step, run for their gradients."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ def run_eager(step: EagerStep, images: np.ndarray, ratios: np.ndarray, dtype: to
     return Outcome(logits, float(result.loss), gradients, rms, kept)
 
 
-def run_lowered(step: Step, images: np.ndarray, ratios: np.ndarray, optimizer: Optimizer) -> Outcome:
+def run_step(step: Step, images: np.ndarray, ratios: np.ndarray, optimizer: Optimizer) -> Outcome:
     """The gradients are read off the first moments, which were zero before. The step is left as it was."""
     step.restore(None)
     result = step.run(images, ratios, 0.0)

@@ -1,4 +1,4 @@
-"""Forward, loss and every gradient of both dialects against eager PyTorch."""
+"""Forward, loss and every gradient of every dialect against eager PyTorch."""
 
 import math
 from collections.abc import Iterator
@@ -9,25 +9,25 @@ import torch
 from toolchain.driver.step import Step
 from toolchain.verification.case import Case
 from toolchain.verification.check import EXACT, FLIPS, ROUNDING, Check, distance, relative_error
-from toolchain.verification.dialects import Outcome, run_eager, run_lowered, run_training
+from toolchain.verification.dialects import Outcome, run_eager, run_step, run_training
 
 SAME_RUNTIME = 1e-3
-"""Both dialects share their forward kernels, so hardly anything flips between them."""
+"""The dialects share most of their forward kernels, so hardly anything flips between them."""
 
 
 def check_gradients(case: Case) -> Iterator[Check]:
     """At p = 0, at random ratios and at 0.9; the worst batch counts."""
     eager = {dtype: case.eager(dtype) for dtype in (torch.float32, torch.float64)}
-    lowered = Step(case.bundle)
+    steps = {form: Step(case.bundle, operators=form) for form in case.forms}
     for label, ratios in case.ratios():
         measured = []
         for images in case.batches():
             single, exact = (run_eager(step, images, ratios, dtype) for dtype, step in eager.items())
             training = run_training(case.bundle, images, ratios)
-            compiled = run_lowered(lowered, images, ratios, case.method.optimizer)
-            found = {"lowered": compiled, "ort-training": training}
+            compiled = {form: run_step(steps[form], images, ratios, case.method.optimizer) for form in steps}
+            found = {**compiled, "ort-training": training}
             measured.append([check for name in found for check in _against(name, label, found[name], single, exact)])
-            measured[-1].append(_agreement(label, compiled, training))
+            measured[-1] += [_agreement(form, label, compiled[form], training) for form in compiled]
         yield from (max(same, key=_severity) for same in zip(*measured, strict=True))
 
 
@@ -49,9 +49,9 @@ def _against(dialect: str, label: str, found: Outcome, single: Outcome, exact: O
     yield Check(name + "kept counts", float(np.abs(found.kept_elements - exact.kept_elements).sum()), EXACT)
 
 
-def _agreement(label: str, compiled: Outcome, training: Outcome) -> Check:
+def _agreement(form: str, label: str, compiled: Outcome, training: Outcome) -> Check:
     return Check(
-        f"lowered against ort-training, {label}: gradients",
+        f"{form} against ort-training, {label}: gradients",
         distance(compiled.gradients, training.gradients),
         SAME_RUNTIME,
     )

@@ -24,17 +24,22 @@ def check_updates(case: Case) -> Iterator[Check]:
     is rounding moves as far as any other, its direction given by chance: the limit is what eager float32 errs, doubled.
     """
     shipped = _initial(case)
-    found = _changes(_compiled(case), shipped)
     single, exact = (_changes(_eager(case, dtype), shipped) for dtype in (torch.float32, torch.float64))
-    for kind, names in (("parameters", case.trained), ("running statistics", _statistics(case))):
-        if names:
-            measured, errs = (distance(_only(part, names), _only(exact, names)) for part in (found, single))
-            yield Check(f"{kind} after {STEPS} steps", measured, max(FLIPS, 2 * errs))
+    for form in case.forms:
+        found = _changes(_compiled(case, form), shipped)
+        for kind, names in (("parameters", case.trained), ("running statistics", _statistics(case))):
+            if names:
+                measured, errs = (distance(_only(part, names), _only(exact, names)) for part in (found, single))
+                yield Check(f"{form}: {kind} after {STEPS} steps", measured, max(FLIPS, 2 * errs))
 
 
 def check_optimizer(case: Case) -> Iterator[Check]:
     """The update alone: torch's optimizer in float64, fed with the very gradients that the compiled step found."""
-    step = Step(case.bundle)
+    for form in case.forms:
+        yield _check_optimizer(case, Step(case.bundle, operators=form), f"{form}: optimizer over {STEPS} steps")
+
+
+def _check_optimizer(case: Case, step: Step, label: str) -> Check:
     names = case.trained
     followed = {name: torch.from_numpy(step.state[name].astype(np.float64)) for name in names}
     optimizer = build_optimizer(case.method.optimizer, [torch.nn.Parameter(followed[name]) for name in names])
@@ -48,7 +53,7 @@ def check_optimizer(case: Case) -> Iterator[Check]:
     shipped = _initial(case)
     exact = {name: value.detach().numpy() for name, value in zip(names, parameters, strict=True)}
     measured = distance(_changes(step.state, _only(shipped, names)), _changes(exact, _only(shipped, names)))
-    yield Check(f"optimizer over {STEPS} steps", measured, OPTIMIZER_ROUNDING)
+    return Check(label, measured, OPTIMIZER_ROUNDING)
 
 
 def _gradient(case: Case, before: np.ndarray, after: np.ndarray) -> np.ndarray:
@@ -67,8 +72,8 @@ def _initial(case: Case) -> dict[str, np.ndarray]:
     return {name: array.copy() for name, array in Step(case.bundle).state.items()}
 
 
-def _compiled(case: Case) -> Arrays:
-    step = Step(case.bundle)
+def _compiled(case: Case, form: str) -> Arrays:
+    step = Step(case.bundle, operators=form)
     for images in case.batches(STEPS):
         step.run(images, _ratios(case), case.manifest.method.learning_rate)
     return step.state

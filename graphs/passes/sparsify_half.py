@@ -1,0 +1,16 @@
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from graphs.passes.rewrite import Rewrite, nodes_of
+
+
+@dataclass(frozen=True)
+class SparsifyHalf(Rewrite):
+    """The kernels that keep values keep them in half precision; those that read them take either."""
+
+    def rewrite(self, graph: ir.Graph) -> bool:
+        found = nodes_of(graph, "Sparsify", "Narrow")
+        for node in found:
+            node.op_type = f"{node.op_type}Half"
+        return bool(found)

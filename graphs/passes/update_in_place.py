@@ -1,0 +1,82 @@
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from graphs.build import EARLY, Builder, add_input, add_output
+from graphs.passes.measure_gradients import pieces_of
+from graphs.passes.rewrite import Rewrite
+from graphs.passes.schedule import UPDATED
+from graphs.passes.update_parameters import bias_corrections, gradients_of, shape_of
+
+ACTIVE = "active"
+
+
+@dataclass(frozen=True)
+class AdamInPlace(Rewrite):
+    """As UpdateWithAdam, in the parameters' own memory, piece by piece as the gradients come.
+
+    Adds the input `active` float32 [1]: where it is 0, nothing is changed.
+    """
+
+    trained: tuple[str, ...]
+    beta1: float
+    beta2: float
+    epsilon: float
+
+    def rewrite(self, graph: ir.Graph) -> bool:
+        rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
+        active = add_input(graph, ACTIVE, ir.DataType.FLOAT, [1])
+        build = Builder(graph, EARLY)
+        size, spread = bias_corrections(graph, build, rate, (self.beta1, self.beta2))
+        facts = {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
+        for parameter, gradient in gradients_of(graph, self.trained):
+            state = [parameter, *_moments(graph, parameter, 2)]
+            _update(graph, build, "AdamUpdate", state, gradient, (size, spread, active), facts)
+        build.at_end()
+        return True
+
+
+@dataclass(frozen=True)
+class MomentumInPlace(Rewrite):
+    """As UpdateWithMomentum, in the parameters' own memory, piece by piece as the gradients come.
+
+    Adds the input `active` float32 [1]: where it is 0, nothing is changed.
+    """
+
+    trained: tuple[str, ...]
+    momentum: float
+
+    def rewrite(self, graph: ir.Graph) -> bool:
+        rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
+        active = add_input(graph, ACTIVE, ir.DataType.FLOAT, [1])
+        build = Builder(graph, EARLY)
+        for parameter, gradient in gradients_of(graph, self.trained):
+            state = [parameter, *_moments(graph, parameter, 1)]
+            _update(graph, build, "MomentumUpdate", state, gradient, (rate, active), {"momentum": self.momentum})
+        build.at_end()
+        return True
+
+
+def _moments(graph: ir.Graph, parameter: ir.Value, count: int) -> list[ir.Value]:
+    shape = shape_of(parameter)
+    names = [f"{parameter.name}.moment{number}" for number in range(1, count + 1)]
+    return [add_input(graph, name, ir.DataType.FLOAT, shape) for name in names]
+
+
+def _update(
+    graph: ir.Graph,
+    build: Builder,
+    op_type: str,
+    state: Sequence[ir.Value],
+    gradient: ir.Value,
+    scalars: Sequence[ir.Value],
+    facts: dict[str, float],
+) -> None:
+    current, offset = list(state), 0
+    for part in pieces_of(gradient):
+        current = list(build.own(op_type, len(state), *current, part, *scalars, **facts, offset=offset))
+        offset += int(np.prod(shape_of(part if part is not gradient else state[0])))
+    for before, after in zip(state, current, strict=True):
+        add_output(graph, after, f"{before.name}{UPDATED}", ir.DataType.FLOAT, shape_of(before))

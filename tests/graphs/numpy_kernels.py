@@ -1,0 +1,215 @@
+"""The operators of graphs.kernels in numpy, and a machine that runs a fused graph node by node with them.
+
+Operators that work in place do so here too: a graph in a wrong order gives wrong numbers.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from onnx.reference import ReferenceEvaluator
+
+from graphs.build import OWN_DOMAIN
+from graphs.tensor_size import kept_count
+
+Array = np.ndarray
+Attributes = Mapping[str, Any]
+
+
+def run(graph: ir.Graph, feeds: Mapping[str, Array]) -> dict[str, Array]:
+    """Every graph output by name. What the graph overwrites in place is overwritten in `feeds`."""
+    values: dict[str, Array] = dict(feeds)
+    for name, value in graph.initializers.items():
+        assert value.const_value is not None
+        values[name] = value.const_value.numpy()
+    for node in graph:
+        inputs = [None if value is None else values[str(value.name)] for value in node.inputs]
+        for value, result in zip(node.outputs, _results(node, inputs), strict=False):
+            values[str(value.name)] = result
+    return {str(value.name): values[str(value.name)] for value in graph.outputs}
+
+
+def _results(node: ir.Node, inputs: list[Array | None]) -> tuple[Array, ...]:
+    if node.domain == OWN_DOMAIN:
+        attributes = {name: attribute.value for name, attribute in node.attributes.items()}
+        found = OPERATORS[node.op_type](attributes, *inputs)
+        return found if isinstance(found, tuple) else (found,)
+    if node.op_type == "Reshape":
+        return (_reshape(*inputs),)  # type: ignore[arg-type]
+    if node.op_type == "FusedMatMul":
+        return (np.matmul(inputs[0].T, inputs[1]),)  # type: ignore[union-attr,arg-type]
+    feeds = {str(value.name): array for value, array in zip(node.inputs, inputs, strict=True) if value is not None}
+    return tuple(np.array(found) for found in ReferenceEvaluator(ir.to_proto(node)).run(None, feeds))
+
+
+def _reshape(array: Array, shape: Array) -> Array:
+    lengths = [array.shape[axis] if length == 0 else int(length) for axis, length in enumerate(shape)]
+    return array.reshape(lengths)
+
+
+def pack(flags: Array) -> Array:
+    return np.packbits(flags.reshape(-1), bitorder="little")
+
+
+def unpack(bits: Array, shape: Any) -> Array:
+    count = int(np.prod(shape))
+    return np.unpackbits(bits, count=count, bitorder="little").astype(bool).reshape(tuple(int(dim) for dim in shape))
+
+
+def column(vector: Array, like: Array) -> Array:
+    return vector.reshape(1, -1, *[1] * (like.ndim - 2))
+
+
+def largest(array: Array, count: int) -> Array:
+    """Flags of the `count` elements of largest magnitude, ties first in order."""
+    order = np.argsort(-np.abs(array.reshape(-1)), kind="stable")[:count]
+    flags = np.zeros(array.size, bool)
+    flags[order] = True
+    return flags.reshape(array.shape)
+
+
+def sparsify(_: Attributes, dense: Array, ratio: Array, center: Array | None = None) -> tuple[Array, Array]:
+    shifted = dense if center is None else dense - column(center, dense)
+    flags = largest(shifted, kept_count(dense.size, float(ratio[0])))
+    return shifted[flags], pack(flags)
+
+
+def densify(_: Attributes, values: Array, places: Array, shape: Array) -> Array:
+    dense = np.zeros(tuple(int(dim) for dim in shape), np.float32)
+    dense[unpack(places, shape)] = values
+    return dense
+
+
+def narrow(_: Attributes, values: Array, places: Array, shape: Array, ratio: Array) -> tuple[Array, Array]:
+    flags = unpack(places, shape)
+    chosen = largest(values, kept_count(int(np.prod(shape)), float(ratio[0])))
+    narrowed = np.zeros_like(flags)
+    narrowed[flags] = chosen
+    return values[chosen], pack(narrowed)
+
+
+def relu_pack(_: Attributes, x: Array) -> tuple[Array, Array]:
+    np.maximum(x, 0, out=x)
+    return x, pack(x > 0)
+
+
+def apply_mask(_: Attributes, x: Array, bits: Array) -> Array:
+    x[~unpack(bits, x.shape)] = 0
+    return x
+
+
+def gather_masked(_: Attributes, x: Array, bits: Array) -> Array:
+    return np.asarray(x[unpack(bits, x.shape)])
+
+
+def add_masked(_: Attributes, x: Array, values: Array, bits: Array) -> Array:
+    x[unpack(bits, x.shape)] += values
+    return x
+
+
+def channel_moments(_: Attributes, x: Array) -> tuple[Array, Array]:
+    axes = (0, *range(2, x.ndim))
+    return x.mean(axes, np.float64).astype(np.float32), x.var(axes, np.float64).astype(np.float32)
+
+
+def normalize(_: Attributes, x: Array, scale: Array, bias: Array, mean: Array, inverse: Array) -> Array:
+    x[...] = (x - column(mean, x)) * column(scale * inverse, x) + column(bias, x)
+    return x
+
+
+def normalize_relu(_: Attributes, *inputs: Array) -> tuple[Array, Array]:
+    return relu_pack({}, normalize({}, *inputs))
+
+
+def batchnorm_gradient(
+    _: Attributes, dy: Array, values: Array, places: Array, scale: Array, inverse: Array, bits: Array | None = None
+) -> tuple[Array, Array, Array]:
+    if bits is not None:
+        apply_mask({}, dy, bits)
+    centered = densify({}, values, places, np.array(dy.shape))
+    axes, count = (0, *range(2, dy.ndim)), dy.size // dy.shape[1]
+    dbias, dscale = dy.sum(axes), inverse * (dy * centered).sum(axes)
+    pull = centered * column(inverse * dscale, dy)
+    dy[...] = column(scale * inverse, dy) * (dy - column(dbias, dy) / count - pull / count)
+    return dy, dscale, dbias
+
+
+def _windows(x: Array, attributes: Attributes, fill: float) -> Array:
+    """[N, C, out height, out width, kernel height, kernel width], a view where nothing is padded."""
+    top, left, bottom, right = attributes["pads"]
+    padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=fill)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, tuple(attributes["kernel_shape"]), axis=(2, 3))
+    return windows[:, :, :: attributes["strides"][0], :: attributes["strides"][1]]
+
+
+def max_pool(attributes: Attributes, x: Array) -> tuple[Array, Array]:
+    windows = _windows(x, attributes, -np.inf)
+    flat = windows.reshape(*windows.shape[:4], -1)
+    codes, best = flat.argmax(-1).astype(np.uint8), flat.max(-1)
+    return best, np.where(best > 0, codes, 255).astype(np.uint8) if attributes["rectified"] else codes
+
+
+def max_pool_gradient(attributes: Attributes, dy: Array, codes: Array, shape: Array) -> Array:
+    count, channels, height, width = (int(dim) for dim in shape)
+    top, left, bottom, right = attributes["pads"]
+    dx = np.zeros((count, channels, height + top + bottom, width + left + right), np.float32)
+    for n, c, i, j in np.ndindex(*dy.shape):
+        if codes[n, c, i, j] != 255:
+            row, place = divmod(int(codes[n, c, i, j]), attributes["kernel_shape"][1])
+            dx[n, c, i * attributes["strides"][0] + row, j * attributes["strides"][1] + place] += dy[n, c, i, j]
+    return dx[:, :, top : top + height, left : left + width]
+
+
+def conv_weight_gradient(attributes: Attributes, dy: Array, values: Array, places: Array, shape: Array) -> Array:
+    windows = _windows(densify({}, values, places, shape), attributes, 0.0)
+    begin, end = attributes["out_channels"]
+    return np.asarray(np.einsum("nohw,nchwij->ocij", dy[:, begin:end], windows, optimize=True), np.float32)
+
+
+def add_strided(attributes: Attributes, x: Array, small: Array) -> Array:
+    x[:, :, :: attributes["strides"][0], :: attributes["strides"][1]] += small
+    return x
+
+
+def add_into(_: Attributes, a: Array, b: Array) -> Array:
+    a += b
+    return a
+
+
+def adam_update(
+    attributes: Attributes, parameter: Array, first: Array, second: Array, gradient: Array, *scalars: Array
+) -> tuple[Array, Array, Array]:
+    rate, deviation, active = (float(scalar[0]) for scalar in scalars)
+    if active:
+        begin, g = attributes["offset"], gradient.reshape(-1)
+        p, m, v = (array.reshape(-1)[begin : begin + g.size] for array in (parameter, first, second))
+        m[...] = attributes["beta1"] * m + (1 - attributes["beta1"]) * g
+        v[...] = attributes["beta2"] * v + (1 - attributes["beta2"]) * g * g
+        p -= rate * m / (np.sqrt(v) / deviation + attributes["epsilon"])
+    return parameter, first, second
+
+
+OPERATORS: Mapping[str, Callable[..., Any]] = {
+    "Sparsify": sparsify,
+    "Densify": densify,
+    "Narrow": narrow,
+    "ReluPack": relu_pack,
+    "ApplyMask": apply_mask,
+    "GatherMasked": gather_masked,
+    "AddMasked": add_masked,
+    "ScatterMasked": densify,
+    "ChannelMoments": channel_moments,
+    "BatchNormalize": normalize,
+    "BatchNormalizeRelu": normalize_relu,
+    "BatchNormGradient": batchnorm_gradient,
+    "MaxPool": max_pool,
+    "MaxPoolGradient": max_pool_gradient,
+    "ConvWeightGradient": conv_weight_gradient,
+    "AddStrided": add_strided,
+    "AddInto": add_into,
+    "AdamUpdate": adam_update,
+    "Copy": lambda _, x: x.copy(),
+    "PackMask": lambda _, flags: pack(flags),
+    "UnpackMask": lambda _, bits, shape: unpack(bits, shape),
+}

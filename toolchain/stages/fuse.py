@@ -1,0 +1,24 @@
+"""The training graph as one step in the native kernels, for stock ONNX Runtime with their library."""
+
+from graphs.check import run_passes
+from graphs.passes.pipeline import fusing
+from graphs.passes.rewrite import Pass
+from graphs.passes.update_in_place import AdamInPlace, MomentumInPlace
+from graphs.saved import find_saved, find_stores
+from toolchain.artifacts import Differentiated, Lowered, Rewritten
+from toolchain.methods.declaration import Adam, Method
+
+
+def fuse(differentiated: Differentiated, rewritten: Rewritten, method: Method, half: bool = False) -> Lowered:
+    """half: kept values in half precision."""
+    step = differentiated.training.clone()
+    trained, layers = differentiated.trained, rewritten.layers
+    run_passes(step, fusing(layers, trained, _update(method, trained), method.momentum, half))
+    return Lowered(step, find_stores(step.graph, len(layers)), find_saved(step.graph))
+
+
+def _update(method: Method, trained: tuple[str, ...]) -> Pass:
+    chosen = method.optimizer
+    if isinstance(chosen, Adam):
+        return AdamInPlace(trained, chosen.beta1, chosen.beta2, chosen.epsilon)
+    return MomentumInPlace(trained, chosen.momentum)
