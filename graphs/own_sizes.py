@@ -12,6 +12,10 @@ DENSITY = 0.5
 """The share of a Relu's output that is taken to be above zero: it is known only once the step has run."""
 
 
+UNION = 0.8
+"""How much smaller what two layers keep of one activation is than the sum of what each keeps: measured, see notes."""
+
+
 class Walk(Protocol):
     """What is known of a graph's values so far."""
 
@@ -53,6 +57,28 @@ def _narrow(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
     whole = _of(walk, node, 0)
     kept = kept_count(elements, float(walk.known[ratio][0])) if ratio in walk.known else whole.elements
     return [TensorSize(whole.dtype, (kept,)), places(elements, kept)]
+
+
+def _pair(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
+    elements = _of(walk, node, 0).elements
+    ratios = [walk.known[ratio] for ratio in node.inputs[1:3] if ratio in walk.known]
+    kept = [kept_count(elements, float(ratio[0])) for ratio in ratios] or [elements, elements]
+    union = min(elements, max(max(kept), int(sum(kept) * UNION)))
+    values = TensorSize(ir.DataType.FLOAT, (union,))
+    return [values, places(elements, union), TensorSize(ir.DataType.INT64, (6,))]
+
+
+def _selected(ratio: int) -> Rule:
+    """What of a pair is that of the layer whose prune ratio is input `ratio` of the pair."""
+
+    def rule(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
+        elements, whole = int(np.prod(_known(walk, node, 2))), _of(walk, node, 0)
+        pair = node.inputs[0].producer() if node.inputs[0] is not None else None
+        known = walk.known.get(pair.inputs[ratio]) if pair is not None and pair.inputs[ratio] is not None else None
+        kept = whole.elements if known is None else kept_count(elements, float(known[0]))
+        return [TensorSize(whole.dtype, (kept,)), places(elements, kept)]
+
+    return rule
 
 
 def _restored(dtype: ir.DataType, index: int) -> Rule:
@@ -105,7 +131,9 @@ OWN_RULES: Mapping[str, Rule] = {
     "Sparsify": _sparsify(ir.DataType.FLOAT),
     "SparsifyHalf": _sparsify(ir.DataType.FLOAT16),
     "Narrow": _narrow,
-    "NarrowHalf": _narrow,
+    "SparsifyPair": _pair,
+    "SelectNorm": _selected(1),
+    "SelectConv": _selected(2),
     "Densify": _restored(ir.DataType.FLOAT, 2),
     "PackMask": _packed,
     "UnpackMask": _restored(ir.DataType.BOOL, 1),

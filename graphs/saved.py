@@ -13,7 +13,8 @@ KINDS = {"Cast": "indices", "MaxPool": "indices"}
 MASKS = {"PackMask": 0, "ReluPack": 1, "BatchNormalizeRelu": 1}
 """Operators that give one bit an element, and as which output."""
 
-KEEPERS = {"Sparsify", "SparsifyHalf"}
+PAIR = "SparsifyPair"
+KEEPERS = {"Sparsify", "SparsifyHalf", PAIR}
 IGNORED = {"Shape", "Size", "Split"}
 """Descriptions of shapes, a few bytes each, and the ratios."""
 
@@ -53,8 +54,15 @@ def _saved(value: ir.Value, one: TensorSize, two: TensorSize) -> SavedTensor:
     return SavedTensor(str(value.name), KINDS.get(_op_type(value), "exact"), each, one.bytes - each)
 
 
-def find_stores(graph: ir.Graph, layers: int) -> tuple[tuple[int, ...], ...]:
-    """The stored activations, each by the numbers of the layers whose prune ratios it follows."""
+@dataclass(frozen=True)
+class Store:
+    """A stored activation: of `layers`, by number, the most that one of them keeps or, as a union, what all keep."""
+
+    layers: tuple[int, ...]
+    union: bool
+
+
+def find_stores(graph: ir.Graph) -> tuple[Store, ...]:
     ratios = {
         value: number
         for node in graph
@@ -62,9 +70,7 @@ def find_stores(graph: ir.Graph, layers: int) -> tuple[tuple[int, ...], ...]:
         for number, value in enumerate(node.outputs)
     }
     keepers = [node for node in graph if node.op_type in KEEPERS]
-    stores = tuple(tuple(sorted(ratios[value] for value in _ratios(node))) for node in keepers)
-    assert sorted(number for store in stores for number in store) == list(range(layers))
-    return stores
+    return tuple(Store(tuple(ratios[ratio] for ratio in _ratios(node)), node.op_type == PAIR) for node in keepers)
 
 
 def _reads_ratios(node: ir.Node) -> bool:
@@ -72,7 +78,9 @@ def _reads_ratios(node: ir.Node) -> bool:
 
 
 def _ratios(keeper: ir.Node) -> list[ir.Value]:
-    """The prune ratios whose lowest `keeper` takes."""
+    """The prune ratios of a pair, or those whose lowest `keeper` takes."""
+    if keeper.op_type == PAIR:
+        return [value for value in keeper.inputs[1:3] if value is not None]
     ratio = keeper.inputs[1]
     assert ratio is not None
     lowest = produced_by(ratio, "Min")

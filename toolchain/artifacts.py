@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 
 from graphs.layers import Layer
-from graphs.saved import SavedTensor
+from graphs.saved import SavedTensor, Store
 from toolchain.driver.manifest import Preprocessing
 from toolchain.driver.refit import RefitEntry
 
@@ -56,11 +56,11 @@ class Rewritten:
 class Lowered:
     """The whole step: forward, loss, backward and optimizer; standard operators but for our own.
 
-    stores: the pruned activations, each by the numbers of the layers that read it. saved: all else that waits.
+    stores: the pruned activations. saved: all else that waits.
     """
 
     step: ir.Model = field(repr=False)
-    stores: tuple[tuple[int, ...], ...]
+    stores: tuple[Store, ...]
     saved: tuple[SavedTensor, ...]
 
 

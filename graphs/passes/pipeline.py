@@ -23,6 +23,7 @@ from graphs.passes.fuse_relu import FuseRelu
 from graphs.passes.hold_masked import HoldMasked
 from graphs.passes.keep_pool_offsets import KeepPoolOffsets
 from graphs.passes.keep_relu_bits import KeepReluBits
+from graphs.passes.keep_together import KeepTogether
 from graphs.passes.lower_batchnorm import LowerBatchNorm
 from graphs.passes.lower_batchnorm_gradient import LowerBatchNormGradient
 from graphs.passes.lower_conv_gradient import LowerConvGradient
@@ -124,7 +125,7 @@ def fusing(
         FuseMatMul(),
         HoldMasked(),
         ShareActivations(),
-        *((SparsifyHalf(),) if half else ()),
+        SparsifyHalf() if half else KeepTogether(),  # rounded, what one reads would not follow from the other
         MeasureGradients(layers),  # after the passes that cut gradients into pieces
         DropAccumulation(),
         update,

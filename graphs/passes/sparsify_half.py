@@ -10,7 +10,7 @@ class SparsifyHalf(Rewrite):
     """The kernels that keep values keep them in half precision; those that read them take either."""
 
     def rewrite(self, graph: ir.Graph) -> bool:
-        found = nodes_of(graph, "Sparsify", "Narrow")
+        found = nodes_of(graph, "Sparsify")
         for node in found:
-            node.op_type = f"{node.op_type}Half"
+            node.op_type = "SparsifyHalf"
         return bool(found)

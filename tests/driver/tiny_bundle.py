@@ -89,7 +89,7 @@ def manifest() -> dict[str, Any]:
             "file": "adapt/step-portable.onnx",
             "inputs": [tensor(*spec) for spec in STEP_INPUTS],
             "outputs": [tensor(*spec) for spec in STEP_OUTPUTS],
-            "stores": [[0], [1]],
+            "stores": [{"layers": [0]}, {"layers": [1]}],
             "saved": [{"name": "relu", "kind": "mask", "bytes_per_sample": HIDDEN // 8, "bytes": 0}],
         },
         "native": None,

@@ -75,6 +75,55 @@ def sparsify(_: Attributes, dense: Array, ratio: Array, center: Array | None = N
     return shifted[flags], pack(flags)
 
 
+def _bounds(magnitudes: Array, count: int) -> tuple[int, int]:
+    """The bits of the smallest kept magnitude, and the place of the last kept element equal to it."""
+    if count == 0:
+        return 0x7FFFFFFF, -1
+    flags = largest(magnitudes, count).reshape(-1)
+    smallest = magnitudes.reshape(-1)[flags].min()
+    equal = np.flatnonzero(flags & (magnitudes.reshape(-1) == smallest))
+    return int(np.float32(smallest).view(np.int32)), int(equal[-1])
+
+
+def _members(magnitudes: Array, bits: int, last: int) -> Array:
+    smallest, flat = np.int32(bits).view(np.float32), magnitudes.reshape(-1)
+    return ((flat > smallest) | ((flat == smallest) & (np.arange(flat.size) <= last))).reshape(magnitudes.shape)
+
+
+def sparsify_pair(
+    _: Attributes, z: Array, for_norm: Array, for_conv: Array, mean: Array, slope: Array, bias: Array
+) -> tuple[Array, Array, Array]:
+    centered = z - column(mean, z)
+    rectified = np.maximum(0, centered * column(slope, z) + column(bias, z))
+    counts = [kept_count(z.size, float(ratio[0])) for ratio in (for_norm, for_conv)]
+    bounds = [_bounds(array, count) for array, count in zip((np.abs(centered), rectified), counts, strict=True)]
+    flags = _members(np.abs(centered), *bounds[0]) | _members(rectified, *bounds[1])
+    return centered[flags], pack(flags), np.array([*bounds[0], *bounds[1], *counts])
+
+
+def _selected(dense: Array, magnitudes: Array, held: Array, bits: Any, last: Any) -> tuple[Array, Array]:
+    flags = held & _members(magnitudes, int(bits), int(last))
+    return dense[flags], pack(flags)
+
+
+def select_norm(_: Attributes, values: Array, places: Array, shape: Array, bounds: Array) -> tuple[Array, Array]:
+    centered = densify({}, values, places, shape)
+    return _selected(centered, np.abs(centered), unpack(places, shape), *bounds[:2])
+
+
+def select_conv(
+    _: Attributes, values: Array, places: Array, shape: Array, bounds: Array, slope: Array, bias: Array
+) -> tuple[Array, Array]:
+    centered = densify({}, values, places, shape)
+    rectified = np.maximum(0, centered * column(slope, centered) + column(bias, centered))
+    return _selected(rectified, rectified, unpack(places, shape), *bounds[2:4])
+
+
+def sparsify_half(_: Attributes, *inputs: Array) -> tuple[Array, Array]:
+    values, places = sparsify({}, *inputs)
+    return values.clip(-65504, 65504).astype(np.float16), places
+
+
 def densify(_: Attributes, values: Array, places: Array, shape: Array) -> Array:
     dense = np.zeros(tuple(int(dim) for dim in shape), np.float32)
     dense[unpack(places, shape)] = values
@@ -192,8 +241,12 @@ def adam_update(
 
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Sparsify": sparsify,
+    "SparsifyHalf": sparsify_half,
     "Densify": densify,
     "Narrow": narrow,
+    "SparsifyPair": sparsify_pair,
+    "SelectNorm": select_norm,
+    "SelectConv": select_conv,
     "ReluPack": relu_pack,
     "ApplyMask": apply_mask,
     "GatherMasked": gather_masked,

@@ -54,6 +54,7 @@ class Compiled:
     differentiated: Differentiated
     rewritten: Rewritten
     fused: Lowered
+    halved: Lowered
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,8 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     with pytest.MonkeyPatch.context() as patch:
         for module_of_pass in (graphs.passes.sparse_conv_gradient, graphs.passes.split_linear_gradient):
             patch.setattr(module_of_pass, "PIECE", 100)  # so that gradients come in pieces here too
-        fused = fuse(differentiated, rewritten, METHOD)
-    return Compiled(module, traced, differentiated, rewritten, fused)
+        fused = [fuse(differentiated, rewritten, METHOD, half) for half in (False, True)]
+    return Compiled(module, traced, differentiated, rewritten, *fused)
 
 
 def images() -> np.ndarray:
@@ -95,10 +96,10 @@ def feeds(compiled: Compiled, chosen: np.ndarray, active: float = 1.0) -> dict[s
     return known
 
 
-def run_eager(compiled: Compiled, chosen: np.ndarray) -> StepResult:
+def run_eager(compiled: Compiled, chosen: np.ndarray, half: bool = False) -> StepResult:
     layers = [(layer.name, layer.kind) for layer in compiled.rewritten.layers]
     trained = list(compiled.differentiated.trained)
-    step = EagerStep(compiled.module, layers, trained, METHOD.optimizer)
+    step = EagerStep(compiled.module, layers, trained, METHOD.optimizer, half=half)
     return step.gradients(torch.from_numpy(images()), torch.from_numpy(chosen))
 
 
@@ -122,6 +123,13 @@ def test_gradients_are_those_of_eager_pytorch(compiled: Compiled, ratio: float |
     np.testing.assert_array_equal(found["kept_elements"], expected.kept_elements.numpy())
 
 
+def test_gradients_from_values_in_half_precision_are_those_of_eager_pytorch(compiled: Compiled) -> None:
+    chosen = ratios(compiled, 0.5)
+    found = numpy_kernels.run(compiled.halved.step.graph, feeds(compiled, chosen))
+    assert worst(found, run_eager(compiled, chosen, half=True)) < 10 * TOLERANCE < 1e-3
+    assert worst(found, run_eager(compiled, chosen)) > 10 * TOLERANCE
+
+
 def test_other_ratios_give_other_gradients(compiled: Compiled) -> None:
     expected = run_eager(compiled, ratios(compiled, 0.5))
     found = numpy_kernels.run(compiled.fused.step.graph, feeds(compiled, ratios(compiled, 0.6)))
@@ -140,7 +148,7 @@ def test_an_inactive_step_changes_no_parameter(compiled: Compiled) -> None:
 
 def test_every_kind_of_fusion_takes_part(compiled: Compiled) -> None:
     used = {node.op_type for node in compiled.fused.step.graph if node.domain == OWN_DOMAIN}
-    assert set(numpy_kernels.OPERATORS) - used == {"Copy", "PackMask", "UnpackMask"}
+    assert set(numpy_kernels.OPERATORS) - used == {"Copy", "PackMask", "UnpackMask", "SparsifyHalf"}
 
 
 def test_a_wrong_order_gives_wrong_gradients(compiled: Compiled) -> None:

@@ -5,7 +5,7 @@ from typing import Sequence
 import numpy as np
 
 from toolchain.driver.bytesize import format_bytes
-from toolchain.driver.manifest import Manifest, StepFacts
+from toolchain.driver.manifest import Manifest, StepFacts, Store
 from toolchain.errors import UsageError
 
 _BISECTIONS = 60
@@ -32,12 +32,14 @@ def places_bytes(elements: int, kept: int, compact: bool) -> int:
 def kept_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[int]) -> int:
     """Bytes that wait for the backward pass, `kept` elements a layer: values, places, and all else that is saved."""
     others = sum(saved.bytes + saved.bytes_per_sample * batch for saved in step.saved)
-    return others + sum(_store_bytes(manifest, step, batch, kept, layers) for layers in step.stores)
+    return others + sum(_store_bytes(manifest, step, batch, kept, store) for store in step.stores)
 
 
-def _store_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[int], layers: Sequence[int]) -> int:
-    elements = manifest.layers[layers[0]].elements_per_sample * batch
-    most = max(int(kept[layer]) for layer in layers) if len(kept) else 0
+def _store_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[int], store: Store) -> int:
+    """At most: a union may be smaller than the sum of its parts."""
+    elements = manifest.layers[store.layers[0]].elements_per_sample * batch
+    counts = [int(kept[layer]) for layer in store.layers] if len(kept) else [0]
+    most = min(sum(counts), elements) if store.union else max(counts)
     return step.value_bytes * most + places_bytes(elements, most, step.compact_places)
 
 

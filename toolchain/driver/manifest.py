@@ -89,18 +89,25 @@ class TensorFacts:
 
 
 @dataclass(frozen=True)
+class Store:
+    """A stored activation: of `layers`, by number, the most that one of them keeps or, as a union, what all keep."""
+
+    layers: Tuple[int, ...]
+    union: bool = False
+
+
+@dataclass(frozen=True)
 class StepFacts:
     """The graph of one adaptation step, and what waits in memory for its backward pass.
 
-    stores: the pruned activations, each by the numbers of the layers that read it; the lowest of their ratios counts.
-    value_bytes: of a kept element. compact_places: whether their places are coded where that is shorter.
+    stores: the pruned activations. value_bytes: of a kept element. compact_places: whether their places are coded where that is shorter.
     saved: all else that waits. kernels: platform → library with the graph's own operators; empty: it has none.
     """
 
     file: str
     inputs: Tuple[TensorFacts, ...]
     outputs: Tuple[TensorFacts, ...]
-    stores: Tuple[Tuple[int, ...], ...]
+    stores: Tuple[Store, ...]
     saved: Tuple[Saved, ...]
     value_bytes: int = 4
     compact_places: bool = False

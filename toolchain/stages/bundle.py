@@ -33,6 +33,7 @@ from toolchain.driver.manifest import (
     ProbeFacts,
     Saved,
     StepFacts,
+    Store,
     TensorFacts,
     manifest_text,
 )
@@ -190,8 +191,9 @@ def _step_facts(
 
     inputs = [_facts(value, role(str(value.name))) for value in graph.inputs]
     saved = tuple(Saved(**dataclasses.asdict(tensor)) for tensor in lowered.saved)
+    stores = tuple(Store(**dataclasses.asdict(store)) for store in lowered.stores)
     outputs = tuple(_output_facts(graph.outputs))
-    return StepFacts(file, tuple(inputs), outputs, lowered.stores, saved, value_bytes=2 if half else 4)
+    return StepFacts(file, tuple(inputs), outputs, stores, saved, value_bytes=2 if half else 4)
 
 
 def _output_facts(outputs: Iterable[ir.Value]) -> Iterable[TensorFacts]:

@@ -14,7 +14,7 @@ def fuse(differentiated: Differentiated, rewritten: Rewritten, method: Method, h
     step = differentiated.training.clone()
     trained, layers = differentiated.trained, rewritten.layers
     run_passes(step, fusing(layers, trained, _update(method, trained), method.momentum, half))
-    return Lowered(step, find_stores(step.graph, len(layers)), find_saved(step.graph))
+    return Lowered(step, find_stores(step.graph), find_saved(step.graph))
 
 
 def _update(method: Method, trained: tuple[str, ...]) -> Pass:

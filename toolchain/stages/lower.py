@@ -19,7 +19,7 @@ def lower(traced: Traced, rewritten: Rewritten, differentiated: Differentiated, 
     step = rewritten.training.clone()
     run_passes(step, lowering(_update(method, differentiated.trained), method.momentum))
     _refuse_foreign_operators(step.graph, traced.forward.graph)
-    return Lowered(step, find_stores(step.graph, len(rewritten.layers)), find_saved(step.graph))
+    return Lowered(step, find_stores(step.graph), find_saved(step.graph))
 
 
 def _refuse_foreign_operators(graph: ir.Graph, forward: ir.Graph) -> None:

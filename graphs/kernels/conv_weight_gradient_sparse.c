@@ -1,0 +1,313 @@
+/* The weight gradient from the kept values alone: for each element that is kept, and each tap that it meets, the
+ * gradient's pixel there times the value, for all output channels at once, in vectors.
+ *
+ * The work is cut into tasks of some images, output channels and channels. A task goes through its images tile by tile:
+ * it lays out the gradient, gathers the kept values, adds. Its sums are [block of output channels][channel][tap][width].
+ * Images are in groups, with sums of their own, where the sums are few: there are more tasks to share then. How the work
+ * is cut and in what order sums are added depends on the shapes alone.
+ */
+
+#include "conv_weight_gradient.h"
+#include "conv_weight_gradient_vector.h"
+
+/* Sizes for a first cache of 32 or 64 KiB and a second one of 1 MiB or more. */
+enum {
+    BLOCK_BYTES = 40 << 10,     /* of the gradient in a tile, for a block of output channels */
+    GRADIENT_BYTES = 512 << 10, /* for all output channels of a task */
+    SUMS_BYTES = 1 << 20,       /* of a task, or of all groups */
+    MOST_GROUPS = 8,
+    MOST_CHANNELS = 512, /* of a task */
+    LISTED = 1 << 15,    /* elements whose kept values are in lists at once */
+    MOST_PIXELS = 1 << 16,
+};
+
+struct Plan {
+    const struct Convolution *conv;
+    size_t phases, taps;
+    size_t vectors, block;           /* of all output channels, of a block */
+    size_t groups, group_images;
+    size_t tile_images, tile_rows, tile_pixels;
+    size_t task_vectors, task_channels, listed_channels;
+    float *sums; /* of all tasks, if there are groups */
+    bool failed;
+};
+
+/* A task. */
+struct Part {
+    size_t group, vector, vectors, channel, channels;
+};
+
+/* The memory of a task. */
+struct Work {
+    float *sums, *gradient;
+    uint16_t *gradient_places;
+    struct Elements elements;
+    struct Passing passing;
+    struct Kept *lists;
+    size_t *cursors, cursor_pitch;
+};
+
+static size_t vector_parts(const struct Plan *plan) { return ceil_divide(plan->vectors, plan->task_vectors); }
+static size_t channel_parts(const struct Plan *plan) {
+    return ceil_divide(plan->conv->channels, plan->task_channels);
+}
+static size_t sums_of_task(const struct Plan *plan) {
+    return plan->task_vectors * LANES * plan->task_channels * plan->taps;
+}
+
+static struct Part part_at(const struct Plan *plan, size_t task) {
+    size_t vector = task / channel_parts(plan) % vector_parts(plan) * plan->task_vectors;
+    size_t channel = task % channel_parts(plan) * plan->task_channels;
+    return (struct Part){.group = task / channel_parts(plan) / vector_parts(plan),
+                         .vector = vector,
+                         .vectors = least(plan->task_vectors, plan->vectors - vector),
+                         .channel = channel,
+                         .channels = least(plan->task_channels, plan->conv->channels - channel)};
+}
+
+/* How many vectors the block has that begins at `vector` of a task. */
+static size_t block_at(const struct Plan *plan, const struct Part *part, size_t vector) {
+    size_t vectors = plan->block;
+    while (vectors > part->vectors - vector)
+        vectors /= 2;
+    return vectors;
+}
+
+/* Memory for `count` things behind what is taken already; null as long as there is none. */
+static void *take(char *memory, size_t *taken, size_t count, size_t size) {
+    void *place = memory ? memory + *taken : NULL;
+    *taken += ceil_divide(count * size, 64) * 64;
+    return place;
+}
+
+/* Gives each part of the work its memory. Returns how much that is. */
+static size_t arrange(const struct Plan *plan, struct Work *work, char *memory) {
+    const struct Axis *down = &plan->conv->rows, *across = &plan->conv->columns;
+    size_t taken = 0, range = plan->tile_rows * across->size + GATHER_SLACK, images = plan->tile_images;
+    size_t of_phase = ceil_divide(plan->tile_rows, down->stride) * ceil_divide(across->size, across->stride);
+    size_t listed = plan->listed_channels * images * of_phase + GATHER_SLACK;
+    work->cursor_pitch = plan->task_channels + PREFETCHED;
+    work->elements.pitch = range;
+    work->sums = plan->sums ? NULL : take(memory, &taken, sums_of_task(plan), sizeof(float));
+    work->gradient = take(memory, &taken, plan->task_vectors * LANES * plan->tile_pixels, sizeof(float));
+    work->gradient_places = take(memory, &taken, plan->tile_pixels, sizeof(uint16_t));
+    work->elements.places = take(memory, &taken, images * range, sizeof(uint16_t));
+    work->elements.phases = take(memory, &taken, range, sizeof(uint16_t));
+    work->passing.places = take(memory, &taken, range, sizeof(uint16_t));
+    work->passing.phases = take(memory, &taken, range, sizeof(uint16_t));
+    work->passing.values = take(memory, &taken, range, sizeof(float));
+    work->passing.filled = take(memory, &taken, plan->phases, sizeof(uint32_t));
+    work->cursors = take(memory, &taken, images * work->cursor_pitch, sizeof(size_t));
+    work->lists = take(memory, &taken, plan->phases, sizeof *work->lists);
+    for (size_t phase = 0; phase < plan->phases; phase++) {
+        struct Kept list = {.places = take(memory, &taken, listed, sizeof(uint16_t)),
+                            .values = take(memory, &taken, listed, sizeof(float)),
+                            .begins = take(memory, &taken, plan->listed_channels + 1, sizeof(uint32_t)),
+                            .order = take(memory, &taken, plan->listed_channels, sizeof(uint16_t))};
+        if (memory)
+            work->lists[phase] = list;
+    }
+    return taken;
+}
+
+static void set_cursors(const struct Plan *plan, const struct Tile *tile, const struct Part *part, struct Work *work) {
+    const struct Convolution *conv = plan->conv;
+    size_t plane = conv->rows.size * conv->columns.size;
+    memset(work->cursors, 0, tile->images * work->cursor_pitch * sizeof(size_t));
+    for (size_t image = 0; image < tile->images; image++)
+        for (size_t channel = 0; channel < part->channels; channel++) {
+            size_t number = (tile->image + image) * conv->channels + part->channel + channel;
+            work->cursors[image * work->cursor_pitch + channel] = kept_before(&conv->x, number * plane);
+        }
+}
+
+/* Adds to the sums of a block what the lists have for one phase: [rows of taps][columns of taps] in small blocks. */
+static void add_phase(const struct Plan *plan, const struct Tile *tile, const struct Phase *phase, size_t vectors,
+                      struct Addition addition) {
+    const struct Axis *down = &plan->conv->rows, *across = &plan->conv->columns;
+    size_t width = vectors * LANES;
+    const float *gradient = addition.gradient;
+    float *sums = addition.sums;
+    addition.pitch = tile->row_pitch * width;
+    addition.channel_pitch = plan->taps * width;
+    addition.row_pitch = down->stride * across->kernel * width;
+    addition.column_pitch = across->stride * width;
+    for (size_t row = 0; row < phase->rows; row += MOST_TAPS)
+        for (size_t column = 0; column < phase->columns; column += MOST_TAPS) {
+            size_t tap_row = phase->row + (phase->rows - 1 - row) * down->stride;
+            size_t tap_column = phase->column + (phase->columns - 1 - column) * across->stride;
+            addition.gradient = gradient + (row * tile->row_pitch + column) * width;
+            addition.sums = sums + (tap_row * across->kernel + tap_column) * width;
+            add_block(&addition, least(MOST_TAPS, phase->rows - row), least(MOST_TAPS, phase->columns - column),
+                      vectors);
+        }
+}
+
+static void add_lists(const struct Plan *plan, const struct Tile *tile, const struct Part *part,
+                      const struct Work *work, size_t channel, size_t channels, bool first) {
+    for (size_t vector = 0, vectors; vector < part->vectors; vector += vectors) {
+        vectors = block_at(plan, part, vector);
+        float *sums = work->sums + plan->taps * LANES * (vector * part->channels + vectors * channel);
+        for (size_t number = 0; number < plan->phases; number++) {
+            struct Phase phase = phase_at(plan->conv, number);
+            struct Addition addition = {.kept = work->lists[number],
+                                        .channels = channels,
+                                        .gradient = work->gradient + vector * LANES * tile->pixels,
+                                        .sums = sums,
+                                        .first = first};
+            add_phase(plan, tile, &phase, vectors, addition);
+        }
+    }
+}
+
+static void add_tile(const struct Plan *plan, const struct Tile *tile, const struct Part *part, struct Work *work,
+                     bool first) {
+    const struct Convolution *conv = plan->conv;
+    place_gradient(conv, tile, work->gradient_places);
+    for (size_t vector = 0, vectors; vector < part->vectors; vector += vectors) {
+        vectors = block_at(plan, part, vector);
+        lay_gradient(conv, tile, work->gradient_places, conv->begin + (part->vector + vector) * LANES, vectors * LANES,
+                     work->gradient + vector * LANES * tile->pixels);
+    }
+    place_elements(conv, tile, &work->elements);
+    if (!tile->row)
+        set_cursors(plan, tile, part, work);
+    for (size_t channel = 0, channels; channel < part->channels; channel += channels) {
+        channels = least(plan->listed_channels, part->channels - channel);
+        gather_kept(conv, tile, &work->elements, part->channel + channel, channels, work->cursors + channel,
+                    work->cursor_pitch, &work->passing, work->lists);
+        add_lists(plan, tile, part, work, channel, channels, first);
+    }
+}
+
+/* LANES output channels of the sums to their rows of the result. */
+static void finish_vector(const struct Plan *plan, const struct Part *part, size_t vector, size_t width,
+                          const float *sums) {
+    const struct Convolution *conv = plan->conv;
+    size_t columns = part->channels * plan->taps, pitch = conv->channels * plan->taps;
+    size_t group = vector_parts(plan) * channel_parts(plan) * sums_of_task(plan);
+    size_t output = (part->vector + vector) * LANES, outputs = least(LANES, conv->end - conv->begin - output);
+    float *result = conv->result + output * pitch + part->channel * plan->taps;
+    for (size_t column = 0; column < columns; column += LANES) {
+        size_t present = least(LANES, columns - column);
+        Vector square[LANES];
+        for (size_t i = 0; i < LANES; i++) {
+            square[i] = (Vector){0};
+            for (size_t number = 0; i < present && number < plan->groups; number++)
+                square[i] += load(sums + number * group + (column + i) * width);
+        }
+        transpose_square(square);
+        for (size_t i = 0; i < outputs; i++)
+            if (present == LANES)
+                store(result + i * pitch + column, square[i]);
+            else
+                memcpy(result + i * pitch + column, &square[i], present * sizeof(float));
+    }
+}
+
+static void finish(const struct Plan *plan, const struct Part *part, const float *sums) {
+    for (size_t vector = 0, vectors; vector < part->vectors; vector += vectors) {
+        vectors = block_at(plan, part, vector);
+        for (size_t i = 0; i < vectors; i++)
+            finish_vector(plan, part, vector + i, vectors * LANES,
+                          sums + plan->taps * LANES * vector * part->channels + i * LANES);
+    }
+}
+
+static void run_part(void *context, size_t task) {
+    struct Plan *plan = context;
+    struct Work work;
+    size_t bytes = arrange(plan, &work, NULL), rows = plan->conv->rows.size;
+    char *memory = aligned_alloc(64, bytes);
+    if (!memory) {
+        __atomic_store_n(&plan->failed, true, __ATOMIC_RELAXED);
+        return;
+    }
+    arrange(plan, &work, memory);
+    if (plan->sums)
+        work.sums = plan->sums + task * sums_of_task(plan);
+    struct Part part = part_at(plan, task);
+    size_t begin = part.group * plan->group_images, end = least(plan->conv->images, begin + plan->group_images);
+    for (size_t image = begin; image < end; image += plan->tile_images)
+        for (size_t row = 0; row < rows; row += plan->tile_rows) {
+            struct Tile tile = tile_at(plan->conv, image, least(plan->tile_images, end - image), row,
+                                       least(plan->tile_rows, rows - row));
+            add_tile(plan, &tile, &part, &work, image == begin && !row);
+        }
+    if (!plan->sums)
+        finish(plan, &part, work.sums);
+    free(memory);
+}
+
+static void finish_part(void *context, size_t task) {
+    const struct Plan *plan = context;
+    struct Part part = part_at(plan, task);
+    finish(plan, &part, plan->sums + task * sums_of_task(plan));
+}
+
+static size_t most_pixels(const struct Plan *plan) {
+    size_t pixels = 0, rows = plan->conv->rows.size;
+    for (size_t row = 0; row < rows; row += plan->tile_rows) {
+        struct Tile tile = tile_at(plan->conv, 0, plan->tile_images, row, least(plan->tile_rows, rows - row));
+        pixels = most(pixels, tile.pixels);
+    }
+    return pixels;
+}
+
+/* As many rows as fit, or as many images; all tiles about as large. */
+static void choose_tile(struct Plan *plan) {
+    const struct Convolution *conv = plan->conv;
+    size_t rows = conv->rows.size, stride = conv->rows.stride;
+    size_t pixels = BLOCK_BYTES / sizeof(float) / (plan->block * LANES), images = 1;
+    plan->tile_images = 1;
+    for (size_t tiles = 1;; tiles++) {
+        plan->tile_rows = least(rows, ceil_divide(ceil_divide(rows, tiles), stride) * stride);
+        plan->tile_pixels = most_pixels(plan);
+        if (plan->tile_pixels <= pixels || plan->tile_rows <= stride)
+            break;
+    }
+    if (plan->tile_rows < rows)
+        return;
+    while (images < plan->group_images && tile_at(conv, 0, images + 1, 0, rows).pixels <= pixels)
+        images++;
+    plan->tile_images = ceil_divide(plan->group_images, ceil_divide(plan->group_images, images));
+    plan->tile_pixels = most_pixels(plan);
+}
+
+static void choose_sizes(struct Plan *plan) {
+    const struct Convolution *conv = plan->conv;
+    size_t rows = least(MOST_TAPS, taps_met(&conv->rows, 0)), columns = least(MOST_TAPS, taps_met(&conv->columns, 0));
+    plan->phases = phase_count(conv);
+    plan->taps = conv->rows.kernel * conv->columns.kernel;
+    plan->vectors = ceil_divide(conv->end - conv->begin, LANES);
+    plan->block = most_vectors(rows * columns);
+    while (plan->block > plan->vectors)
+        plan->block /= 2;
+    size_t sums = plan->vectors * LANES * conv->channels * plan->taps * sizeof(float);
+    size_t groups = most(1, least(SUMS_BYTES / sums, least(MOST_GROUPS, conv->images)));
+    plan->group_images = ceil_divide(conv->images, groups);
+    plan->groups = ceil_divide(conv->images, plan->group_images);
+    choose_tile(plan);
+    size_t vectors = GRADIENT_BYTES / (plan->tile_pixels * LANES * sizeof(float)) / plan->block * plan->block;
+    plan->task_vectors = least(plan->vectors, most(plan->block, vectors));
+    size_t channels = SUMS_BYTES / (plan->task_vectors * LANES * plan->taps * sizeof(float));
+    channels = most(1, least(MOST_CHANNELS, channels));
+    plan->task_channels = ceil_divide(conv->channels, ceil_divide(conv->channels, channels));
+    size_t elements = plan->tile_images * plan->tile_rows * conv->columns.size;
+    plan->listed_channels = most(1, least(plan->task_channels, LISTED / elements));
+}
+
+OrtStatus *sparse_weight_gradient(const struct Call *call, const struct Convolution *conv) {
+    struct Plan plan = {.conv = conv};
+    choose_sizes(&plan);
+    if (plan.tile_pixels > MOST_PIXELS)
+        return FAIL(call, "rows of %zu pixels are too long", conv->columns.out_size);
+    size_t tasks = vector_parts(&plan) * channel_parts(&plan);
+    if (plan.groups > 1)
+        TRY(scratch(call, plan.groups * tasks * sums_of_task(&plan) * sizeof(float), (void **)&plan.sums));
+    pool_run(&call->pool, plan.groups * tasks, run_part, &plan);
+    if (plan.sums && !plan.failed)
+        pool_run(&call->pool, tasks, finish_part, &plan);
+    free(plan.sums);
+    return plan.failed ? FAIL(call, "no memory") : NULL;
+}

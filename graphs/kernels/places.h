@@ -1,0 +1,71 @@
+/* The places of the k kept elements of a tensor of n elements, as Sparsify writes them.
+ *
+ * Plain: a bit for each element, eight in a byte, the first in the lowest bit, zeros past the end: ceil(n / 8) bytes.
+ * Coded, where 16 k < 3 n: a bit for each four elements that says whether any of them is kept, ceil(ceil(n / 4) / 8)
+ * bytes; then the fours in which one is, four bits each, two in a byte, the first in the lower half, zeros past the end.
+ *
+ * Tensors are worked on in parts of PART elements; the places of a part are PART_WORDS words of 64 bits.
+ */
+#pragma once
+
+#include "kernel.h"
+
+enum { PART = 4096, PART_WORDS = PART / 64 };
+
+static inline size_t parts_of(size_t n) { return ceil_divide(n, PART); }
+
+static inline size_t part_size(size_t n, size_t part) { return least(PART, n - part * PART); }
+
+/* A part as 64-bit words of a bitmap of n bits, zeros past the end; and back. */
+static inline void load_words(const uint8_t *bitmap, size_t n, size_t part, uint64_t words[PART_WORDS]) {
+    size_t count = part_size(n, part);
+    if (count < PART)
+        memset(words, 0, PART_WORDS * sizeof *words);
+    memcpy(words, bitmap + part * (PART / 8), ceil_divide(count, 8));
+    if (count % 64)
+        words[count / 64] &= ~0ull >> (64 - count % 64);
+}
+
+static inline void store_words(uint8_t *bitmap, size_t n, size_t part, const uint64_t words[PART_WORDS]) {
+    memcpy(bitmap + part * (PART / 8), words, ceil_divide(part_size(n, part), 8));
+}
+
+/* Of the elements in words. */
+static inline size_t count_bits(const uint64_t words[PART_WORDS]) {
+    size_t count = 0;
+    for (int i = 0; i < PART_WORDS; i++)
+        count += (size_t)__builtin_popcountll(words[i]);
+    return count;
+}
+
+struct Places {
+    const uint8_t *bitmap; /* of the elements; of fours of elements if coded */
+    const uint8_t *nibbles;
+    size_t n, parts;
+    bool coded;
+    struct PartStart {
+        size_t value;  /* how many elements are kept before this part */
+        size_t nibble; /* how many nibbles come before those of this part */
+    } *starts;         /* of each part, and one more for the end */
+};
+
+#define places_open FOR_ISA(places_open)
+#define places_part FOR_ISA(places_part)
+#define places_close FOR_ISA(places_close)
+#define places_expand FOR_ISA(places_expand)
+#define places_write FOR_ISA(places_write)
+
+static inline bool places_are_coded(size_t n, size_t k) { return k < n && 16 * k < 3 * n; }
+
+/* Opens an input for reading, part by part, in any order and by any thread. Fails where it is not the places of k out
+ * of n elements. */
+OrtStatus *places_open(const struct Call *, const struct Tensor *places, size_t n, size_t k, struct Places *);
+void places_part(const struct Places *, size_t part, uint64_t words[PART_WORDS]);
+void places_close(struct Places *);
+
+/* Reads an input whole, as a plain bitmap of ceil(n / 64) words. Fails as places_open does. */
+OrtStatus *places_expand(const struct Call *, const struct Tensor *places, size_t n, size_t k, uint64_t *bitmap);
+
+/* Makes output `index`: the places of the k elements whose bits are set in a plain bitmap of n bits, zeros past the
+ * end. Not plain places: those are written straight into the output. */
+OrtStatus *places_write(struct Call *, int index, const uint8_t *bitmap, size_t n);
