@@ -74,7 +74,8 @@ def _selected(ratio: int) -> Rule:
     def rule(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
         elements, whole = int(np.prod(_known(walk, node, 2))), _of(walk, node, 0)
         pair = node.inputs[0].producer() if node.inputs[0] is not None else None
-        known = walk.known.get(pair.inputs[ratio]) if pair is not None and pair.inputs[ratio] is not None else None
+        fed = pair.inputs[ratio] if pair is not None else None
+        known = walk.known.get(fed) if fed is not None else None
         kept = whole.elements if known is None else kept_count(elements, float(known[0]))
         return [TensorSize(whole.dtype, (kept,)), places(elements, kept)]
 

@@ -53,19 +53,25 @@ struct Places {
 #define places_part FOR_ISA(places_part)
 #define places_close FOR_ISA(places_close)
 #define places_expand FOR_ISA(places_expand)
-#define places_write FOR_ISA(places_write)
+#define places_begin FOR_ISA(places_begin)
+#define places_finish FOR_ISA(places_finish)
 
-static inline bool places_are_coded(size_t n, size_t k) { return k < n && 16 * k < 3 * n; }
-
-/* Opens an input for reading, part by part, in any order and by any thread. Fails where it is not the places of k out
- * of n elements. */
+/* Opens an input for reading, part by part, in any order and by any thread. Fails where it is not the places of k of
+ * n elements; otherwise places_close has to follow. */
 OrtStatus *places_open(const struct Call *, const struct Tensor *places, size_t n, size_t k, struct Places *);
 void places_part(const struct Places *, size_t part, uint64_t words[PART_WORDS]);
 void places_close(struct Places *);
 
-/* Reads an input whole, as a plain bitmap of ceil(n / 64) words. Fails as places_open does. */
+/* Reads an input whole, as a plain bitmap of ceil(n / 64) words, zeros past the end. Fails as places_open does. */
 OrtStatus *places_expand(const struct Call *, const struct Tensor *places, size_t n, size_t k, uint64_t *bitmap);
 
-/* Makes output `index`: the places of the k elements whose bits are set in a plain bitmap of n bits, zeros past the
- * end. Not plain places: those are written straight into the output. */
-OrtStatus *places_write(struct Call *, int index, const uint8_t *bitmap, size_t n);
+/* Places while they are written: between the two calls, every part of the bitmap is to be filled by store_words, k bits
+ * of it set. Output `index` is made by the one or the other. */
+struct NewPlaces {
+    uint8_t *bitmap;
+    size_t n;
+    bool coded;
+};
+
+OrtStatus *places_begin(struct Call *, int index, size_t n, size_t k, struct NewPlaces *);
+OrtStatus *places_finish(struct Call *, int index, struct NewPlaces *);

@@ -87,7 +87,8 @@ def _bounds(magnitudes: Array, count: int) -> tuple[int, int]:
 
 def _members(magnitudes: Array, bits: int, last: int) -> Array:
     smallest, flat = np.int32(bits).view(np.float32), magnitudes.reshape(-1)
-    return ((flat > smallest) | ((flat == smallest) & (np.arange(flat.size) <= last))).reshape(magnitudes.shape)
+    flags = (flat > smallest) | ((flat == smallest) & (np.arange(flat.size) <= last))
+    return np.asarray(flags.reshape(magnitudes.shape))
 
 
 def sparsify_pair(
@@ -103,7 +104,7 @@ def sparsify_pair(
 
 def _selected(dense: Array, magnitudes: Array, held: Array, bits: Any, last: Any) -> tuple[Array, Array]:
     flags = held & _members(magnitudes, int(bits), int(last))
-    return dense[flags], pack(flags)
+    return np.asarray(dense[flags]), pack(flags)
 
 
 def select_norm(_: Attributes, values: Array, places: Array, shape: Array, bounds: Array) -> tuple[Array, Array]:

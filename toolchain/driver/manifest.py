@@ -100,8 +100,8 @@ class Store:
 class StepFacts:
     """The graph of one adaptation step, and what waits in memory for its backward pass.
 
-    stores: the pruned activations. value_bytes: of a kept element. compact_places: whether their places are coded where that is shorter.
-    saved: all else that waits. kernels: platform → library with the graph's own operators; empty: it has none.
+    stores: the pruned activations. value_bytes: of a kept element. compact_places: whether their places are coded where
+    that is shorter. saved: all else that waits. kernels: platform → library with the graph's own operators; empty: it has none.
     """
 
     file: str

@@ -12,13 +12,13 @@ Each runs where it needs least memory: a C allocator that gives back at once, no
 has a second entry, `dense-fast` and so on, with the settings that its runtime comes with.
 """
 
-import platform
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.driver.bundle import Bundle
+from toolchain.driver.step import PLATFORM
 from toolchain.measurement.task import Load
 
 FAST = "-fast"
@@ -71,8 +71,8 @@ def needs_preparation(names: Iterable[str]) -> bool:
 def _native_training(path: Path) -> list[str]:
     """The arguments that name the graph on native kernels and their library, if there is one for this machine."""
     bundle = Bundle(path)
-    libraries = [name for name in bundle.manifest.files if name.startswith("kernels/") and name.endswith(".so")]
-    fitting = [name for name in libraries if platform.machine() in name]
-    if NATIVE_TRAINING not in bundle.manifest.files or not fitting:
+    native = bundle.manifest.native
+    library = None if native is None else native.kernels.get(PLATFORM)
+    if library is None or NATIVE_TRAINING not in bundle.manifest.files:
         return []
-    return ["--model", str(bundle.file(NATIVE_TRAINING)), "--kernels", str(bundle.file(fitting[0]))]
+    return ["--model", str(bundle.file(NATIVE_TRAINING)), "--kernels", str(bundle.file(library))]
