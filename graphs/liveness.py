@@ -5,13 +5,10 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from graphs.allocation import IN_PLACE, resident, scratch
 from graphs.ops.aliases import memory_of
 from graphs.passes.schedule import UPDATED
-from graphs.sizes import find_sizes
-from graphs.tensor_size import TensorSize
-
-WORKSPACE = {"TopK": 8}
-"""Bytes an element that an operator of ONNX Runtime needs while it runs: TopK sorts an array of places."""
+from graphs.sizes import TensorSize, find_sizes
 
 Sizes = Mapping[ir.Value, TensorSize]
 
@@ -25,16 +22,24 @@ class Peak:
     live: tuple[tuple[str, int], ...]
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A node with the buffers that are allocated for it and those that are freed behind it."""
+
+    node: ir.Node
+    born: tuple[ir.Value, ...]
+    dead: tuple[ir.Value, ...]
+
+
 def find_peak(graph: ir.Graph, batch: int, ratios: Sequence[float]) -> Peak:
     """Simulates allocation and release with every tensor freed behind its last reader.
 
-    Of what a node needs inside itself only the large is counted, see WORKSPACE. live: the tensors at the peak, largest
-    first, with their bytes.
+    live: the tensors at the peak, largest first, with their bytes.
     """
     sizes = find_sizes(graph, batch, ratios)
     peak = Peak(0, "", ())
     for node, live in walk(list(graph), sizes):
-        total = sum(live.values()) + _workspace(node, sizes)
+        total = sum(live.values()) + sum(resident(buffer.bytes) for buffer in scratch(node, sizes))
         if total > peak.bytes:
             peak = Peak(total, str(node.name), _largest(live))
     return peak
@@ -42,38 +47,53 @@ def find_peak(graph: ir.Graph, batch: int, ratios: Sequence[float]) -> Peak:
 
 def walk(nodes: Sequence[ir.Node], sizes: Sizes) -> Iterator[tuple[ir.Node, dict[ir.Value, int]]]:
     """Each node with the bytes of all that is live while it runs; the dictionary is one and changes."""
-    owners = _owners(nodes)
-    last = _last_readers(nodes, owners)
     live: dict[ir.Value, int] = {}
-    for node in nodes:
-        for value in node.outputs:
-            if owners[value] is value and value in sizes and not _is_state(value):
-                live[value] = sizes[value].bytes
-        yield node, live
-        for value in last.get(node, ()):
+    for turn in turns(nodes):
+        live.update({value: resident(sizes[value].bytes) for value in turn.born if value in sizes})
+        yield turn.node, live
+        for value in turn.dead:
             live.pop(value, None)
 
 
-def _workspace(node: ir.Node, sizes: Sizes) -> int:
-    source = node.inputs[0] if node.op_type in WORKSPACE else None
-    return WORKSPACE[node.op_type] * sizes[source].elements if source is not None and source in sizes else 0
+def turns(nodes: Sequence[ir.Node]) -> Iterator[Turn]:
+    """What is allocated and freed when, in the order of `nodes`; state and views take no memory."""
+    owners = _owners(nodes)
+    last = _last_readers(nodes, owners)
+    for node in nodes:
+        born = (value for value in node.outputs if owners[value] is value and not _is_state(value))
+        yield Turn(node, tuple(born), tuple(last.get(node, ())))
 
 
 def _owners(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Value]:
     """For each value the one whose memory it is."""
+    place = {node: index for index, node in enumerate(nodes)}
     owners: dict[ir.Value, ir.Value] = {}
+    last: dict[ir.Value, int] = {}
     for node in nodes:
         for index, value in enumerate(node.outputs):
             source = memory_of(node, index)
+            if source is None and _is_free_to_take(node, owners, last, place):
+                source = node.inputs[0]
             owners[value] = owners.get(source, source) if source is not None else value
+            last[owners[value]] = max(last.get(owners[value], 0), *(place.get(reader, 0) for reader in value.consumers()), 0)
     return owners
 
 
+def _is_free_to_take(
+    node: ir.Node, owners: Mapping[ir.Value, ir.Value], last: Mapping[ir.Value, int], place: Mapping[ir.Node, int]
+) -> bool:
+    """Whether `node` overwrites its input: one of known shape, computed here, that it is the last to read."""
+    source = node.inputs[0] if node.op_type in IN_PLACE and node.domain == "" else None
+    if source is None or source.shape is None or source not in owners or node.outputs[0].is_graph_output():
+        return False
+    return last[owners[source]] == place[node] and owners[source] in owners
+    
+
 def _last_readers(nodes: Sequence[ir.Node], owners: dict[ir.Value, ir.Value]) -> dict[ir.Node, list[ir.Value]]:
-    """What each node is the last to read, and what nobody reads behind its producer."""
+    """What each node is the last to read. What nobody reads stays: ONNX Runtime frees it with the graph's outputs."""
     last: dict[ir.Value, ir.Node] = {}
     for node in nodes:
-        for value in (*node.inputs, *node.outputs):
+        for value in node.inputs:
             if value is not None and value in owners:
                 last[owners[value]] = node
     kept = {owners[value] for value in owners if value.is_graph_output()}

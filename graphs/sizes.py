@@ -81,7 +81,7 @@ class _Interpreter:
 
     def _compute(self, node: ir.Node) -> None:
         feeds = {str(value.name): self.known[value] for value in node.inputs if value is not None}
-        results = ReferenceEvaluator(ir.to_proto(node)).run(None, feeds)
+        results = ReferenceEvaluator(ir.serde.serialize_node(node)).run(None, feeds)
         for value, result in zip(node.outputs, results, strict=True):
             array = np.asarray(result)
             self.sizes[value] = TensorSize(ir.DataType.from_numpy(array.dtype), array.shape)
@@ -98,7 +98,7 @@ class _Interpreter:
             return nothing
         types = {str(v.name): _type_proto(self.sizes[v]) for v in node.inputs if v is not None}
         data = {str(v.name): onnx.numpy_helper.from_array(self.known[v]) for v in node.inputs if v in self.known}
-        found = onnx.shape_inference.infer_node_outputs(schema, ir.to_proto(node), types, data)
+        found = onnx.shape_inference.infer_node_outputs(schema, ir.serde.serialize_node(node), types, data)
         return [_size(found.get(str(value.name))) for value in node.outputs]
 
 

@@ -1,26 +1,31 @@
 /* 64 elements at a time, and the word of 64 bits that says which of them: bit i is element i.
  *
- *   block_above(x, t)           those whose magnitude, its float32 bits read as an integer, is above t (t = -1: all)
+ *   block_above(x, center, t)   those for which the magnitude of x - center, its float32 bits read as an integer, is
+ *                               above t (t = -1: all)
  *   block_positive(x)           those above zero
  *   block_flags(bytes)          the bytes that are not zero
  *   block_compact(x, bits, out) writes those in order and returns how many; may write COMPACT_SLACK elements past them
  *   block_expand(x, bits, out)  the inverse, zeros elsewhere; may read EXPAND_SLACK elements past those it takes
  *   block_keep(x, bits, out)    x where the bit is set, zeros elsewhere
+ *   block_take(x, center, t, out, &count)  those of block_above, and writes them, less center, as block_compact does
+ *   block_between(x, center, low, high, out, &above)  writes those above `low` and not above `high` in the same way and
+ *                               returns how many; adds how many are above `high` to `above`
  *   nibbles_spread(bits, out, &fours)  the four-bit pieces of `bits` that are not zero, a byte each, and in `fours` which
  *                               of the 16 they are; may write 16 bytes whatever their number, which it returns
  *   nibbles_join(in, fours)     the inverse; may read 16 bytes
- *
- * and for a whole number of blocks:
- *
- *   scan(x, count, low, high, found, &above)  writes the magnitudes above low and not above high (as block_above
- *                               compares) to `found` and returns how many, COMPACT_SLACK as before; counts those above
- *                               high in `above`
  */
 #pragma once
 
 #include "kernel.h"
 
 enum { COMPACT_SLACK = 16, EXPAND_SLACK = 16 };
+
+/* The order of magnitudes: that of these integers, NaN above infinity. */
+static inline int32_t magnitude(float x) {
+    int32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    return bits & INT32_MAX;
+}
 
 #if ISA_AVX512
 #include "blocks_avx512.h"
@@ -30,4 +35,25 @@ enum { COMPACT_SLACK = 16, EXPAND_SLACK = 16 };
 #include "blocks_neon.h"
 #else
 #include "blocks_scalar.h"
+#endif
+
+#if ISA_NEON || ISA_SCALAR
+static inline size_t compact_less(const float *x, float center, uint64_t bits, float *out) {
+    size_t count = block_compact(x, bits, out);
+    for (size_t i = 0; center != 0 && i < count; i++)
+        out[i] -= center;
+    return count;
+}
+
+static inline uint64_t block_take(const float *x, float center, int32_t t, float *out, size_t *count) {
+    uint64_t bits = block_above(x, center, t);
+    *count = compact_less(x, center, bits, out);
+    return bits;
+}
+
+static inline size_t block_between(const float *x, float center, int32_t low, int32_t high, float *out, size_t *above) {
+    uint64_t higher = block_above(x, center, high);
+    *above += (size_t)__builtin_popcountll(higher);
+    return compact_less(x, center, block_above(x, center, low) & ~higher, out);
+}
 #endif

@@ -1,12 +1,11 @@
 /* blocks.h for AVX2. */
 
-/* For each mask of eight lanes, where its lanes come from when those that are set move to the front, and when the first
- * ones move to those that are set; a byte each. */
-#define front_lanes FOR_ISA(front_lanes)
-#define back_lanes FOR_ISA(back_lanes)
-extern uint64_t front_lanes[256], back_lanes[256];
+#include "lanes.h"
 
-static inline __m256i lanes(uint64_t bytes) { return _mm256_cvtepu8_epi32(_mm_cvtsi64_si128((int64_t)bytes)); }
+/* Eight places to come from, NONE as -1. */
+static inline __m256i load_lanes(const uint8_t from[8]) {
+    return _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)from));
+}
 
 /* All ones in the lanes whose bits are set. */
 static inline __m256i lane_mask(unsigned bits) {
@@ -16,14 +15,19 @@ static inline __m256i lane_mask(unsigned bits) {
 
 static inline unsigned lane_bits(__m256i mask) { return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(mask)); }
 
-static inline __m256i magnitudes(const float *x) {
-    return _mm256_and_si256(_mm256_loadu_si256((const __m256i *)x), _mm256_set1_epi32(INT32_MAX));
+static inline __m256 less(const float *x, float center) {
+    return _mm256_sub_ps(_mm256_loadu_ps(x), _mm256_set1_ps(center));
 }
 
-static inline uint64_t block_above(const float *x, int32_t t) {
+static inline __m256i mask_above(__m256 x, int32_t t) {
+    __m256i magnitude = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(INT32_MAX));
+    return _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(t));
+}
+
+static inline uint64_t block_above(const float *x, float center, int32_t t) {
     uint64_t bits = 0;
     for (int i = 0; i < 64; i += 8)
-        bits |= (uint64_t)lane_bits(_mm256_cmpgt_epi32(magnitudes(x + i), _mm256_set1_epi32(t))) << i;
+        bits |= (uint64_t)lane_bits(mask_above(less(x + i, center), t)) << i;
     return bits;
 }
 
@@ -45,13 +49,42 @@ static inline uint64_t block_flags(const uint8_t *bytes) {
     return ~zeros;
 }
 
+static inline size_t compact(__m256 x, unsigned mask, float *out) {
+    _mm256_storeu_ps(out, _mm256_permutevar8x32_ps(x, load_lanes(front_lanes[mask])));
+    return (size_t)__builtin_popcount(mask);
+}
+
 static inline size_t block_compact(const float *x, uint64_t bits, float *out) {
     size_t count = 0;
+    for (int i = 0; i < 64; i += 8)
+        count += compact(_mm256_loadu_ps(x + i), bits >> i & 255, out + count);
+    return count;
+}
+
+static inline uint64_t block_take(const float *x, float center, int32_t t, float *out, size_t *count) {
+    uint64_t bits = 0;
+    *count = 0;
     for (int i = 0; i < 64; i += 8) {
-        unsigned mask = bits >> i & 255;
-        _mm256_storeu_ps(out + count, _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + i), lanes(front_lanes[mask])));
-        count += (size_t)__builtin_popcount(mask);
+        __m256 v = less(x + i, center);
+        unsigned mask = lane_bits(mask_above(v, t));
+        *count += compact(v, mask, out + *count);
+        bits |= (uint64_t)mask << i;
     }
+    return bits;
+}
+
+static inline size_t block_between(const float *x, float center, int32_t low, int32_t high, float *out, size_t *above) {
+    __m256i higher = _mm256_setzero_si256();
+    size_t count = 0;
+    for (int i = 0; i < 64; i += 8) {
+        __m256 v = less(x + i, center);
+        __m256i too_high = mask_above(v, high);
+        higher = _mm256_sub_epi32(higher, too_high);
+        count += compact(v, lane_bits(_mm256_andnot_si256(too_high, mask_above(v, low))), out + count);
+    }
+    higher = _mm256_sad_epu8(higher, _mm256_setzero_si256());
+    __m128i halves = _mm_add_epi64(_mm256_castsi256_si128(higher), _mm256_extracti128_si256(higher, 1));
+    *above += (size_t)(_mm_cvtsi128_si64(halves) + _mm_extract_epi64(halves, 1));
     return count;
 }
 
@@ -59,8 +92,9 @@ static inline size_t block_expand(const float *x, uint64_t bits, float *out) {
     size_t count = 0;
     for (int i = 0; i < 64; i += 8) {
         unsigned mask = bits >> i & 255;
-        __m256 moved = _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + count), lanes(back_lanes[mask]));
-        _mm256_storeu_ps(out + i, _mm256_and_ps(moved, _mm256_castsi256_ps(lane_mask(mask))));
+        __m256i from = load_lanes(back_lanes[mask]), none = _mm256_srai_epi32(from, 31);
+        __m256 moved = _mm256_permutevar8x32_ps(_mm256_loadu_ps(x + count), from);
+        _mm256_storeu_ps(out + i, _mm256_andnot_ps(_mm256_castsi256_ps(none), moved));
         count += (size_t)__builtin_popcount(mask);
     }
     return count;
@@ -95,25 +129,7 @@ static inline uint64_t nibbles_join(const uint8_t *in, uint16_t fours) {
         uint64_t packed, used = _pdep_u64(fours >> 8 * i, 0x0101010101010101);
         memcpy(&packed, in, sizeof packed);
         in += __builtin_popcountll(used);
-        bits |= _pext_u64(_pdep_u64(packed, used * 15), 0x0f0f0f0f0f0f0f0f) << 32 * i;
+        bits |= _pext_u64(_pdep_u64(packed, used * 255), 0x0f0f0f0f0f0f0f0f) << 32 * i;
     }
     return bits;
-}
-
-static inline size_t scan(const float *x, size_t count, int32_t low, int32_t high, int32_t *found, size_t *above) {
-    __m256i lows = _mm256_set1_epi32(low), highs = _mm256_set1_epi32(high), higher = _mm256_setzero_si256();
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i += 8) {
-        __m256i bits = magnitudes(x + i);
-        __m256i too_high = _mm256_cmpgt_epi32(bits, highs);
-        unsigned mask = lane_bits(_mm256_andnot_si256(too_high, _mm256_cmpgt_epi32(bits, lows)));
-        higher = _mm256_sub_epi32(higher, too_high);
-        _mm256_storeu_si256((__m256i *)(found + kept), _mm256_permutevar8x32_epi32(bits, lanes(front_lanes[mask])));
-        kept += (size_t)__builtin_popcount(mask);
-    }
-    int32_t sums[8];
-    _mm256_storeu_si256((__m256i *)sums, higher);
-    for (int i = 0; i < 8; i++)
-        *above += (size_t)sums[i];
-    return kept;
 }

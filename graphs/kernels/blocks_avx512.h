@@ -1,26 +1,29 @@
 /* blocks.h for AVX-512. Compressing into a register and storing all of it is fast everywhere; into memory it is not. */
 
-static inline __m512i magnitudes(const float *x) {
-    return _mm512_and_si512(_mm512_loadu_si512(x), _mm512_set1_epi32(INT32_MAX));
+static inline __m512 less(const float *x, float center) {
+    return _mm512_sub_ps(_mm512_loadu_ps(x), _mm512_set1_ps(center));
+}
+
+static inline __mmask16 mask_above(__m512 x, int32_t t) {
+    __m512i magnitude = _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(INT32_MAX));
+    return _mm512_cmpgt_epi32_mask(magnitude, _mm512_set1_epi32(t));
 }
 
 static inline uint64_t four_masks(uint64_t a, uint64_t b, uint64_t c, uint64_t d) {
     return a | b << 16 | c << 32 | d << 48;
 }
 
-static inline uint64_t block_above(const float *x, int32_t t) {
-    __m512i limit = _mm512_set1_epi32(t);
-    return four_masks(
-        _mm512_cmpgt_epi32_mask(magnitudes(x), limit), _mm512_cmpgt_epi32_mask(magnitudes(x + 16), limit),
-        _mm512_cmpgt_epi32_mask(magnitudes(x + 32), limit), _mm512_cmpgt_epi32_mask(magnitudes(x + 48), limit));
+static inline uint64_t block_above(const float *x, float center, int32_t t) {
+    return four_masks(mask_above(less(x, center), t), mask_above(less(x + 16, center), t),
+                      mask_above(less(x + 32, center), t), mask_above(less(x + 48, center), t));
 }
 
-static inline uint64_t positive_mask(const float *x) {
+static inline uint64_t mask_positive(const float *x) {
     return _mm512_cmp_ps_mask(_mm512_loadu_ps(x), _mm512_setzero_ps(), _CMP_GT_OQ);
 }
 
 static inline uint64_t block_positive(const float *x) {
-    return four_masks(positive_mask(x), positive_mask(x + 16), positive_mask(x + 32), positive_mask(x + 48));
+    return four_masks(mask_positive(x), mask_positive(x + 16), mask_positive(x + 32), mask_positive(x + 48));
 }
 
 static inline uint64_t block_flags(const uint8_t *bytes) {
@@ -28,13 +31,40 @@ static inline uint64_t block_flags(const uint8_t *bytes) {
     return _mm512_test_epi8_mask(flags, flags);
 }
 
+static inline size_t compact(__m512 x, __mmask16 mask, float *out) {
+    _mm512_storeu_ps(out, _mm512_maskz_compress_ps(mask, x));
+    return (size_t)__builtin_popcount(mask);
+}
+
 static inline size_t block_compact(const float *x, uint64_t bits, float *out) {
     size_t count = 0;
+    for (int i = 0; i < 64; i += 16)
+        count += compact(_mm512_loadu_ps(x + i), (__mmask16)(bits >> i), out + count);
+    return count;
+}
+
+static inline uint64_t block_take(const float *x, float center, int32_t t, float *out, size_t *count) {
+    uint64_t bits = 0;
+    *count = 0;
     for (int i = 0; i < 64; i += 16) {
-        __mmask16 mask = (__mmask16)(bits >> i);
-        _mm512_storeu_ps(out + count, _mm512_maskz_compress_ps(mask, _mm512_loadu_ps(x + i)));
-        count += (size_t)__builtin_popcount(mask);
+        __m512 v = less(x + i, center);
+        __mmask16 mask = mask_above(v, t);
+        *count += compact(v, mask, out + *count);
+        bits |= (uint64_t)mask << i;
     }
+    return bits;
+}
+
+static inline size_t block_between(const float *x, float center, int32_t low, int32_t high, float *out, size_t *above) {
+    uint64_t higher = 0;
+    size_t count = 0;
+    for (int i = 0; i < 64; i += 16) {
+        __m512 v = less(x + i, center);
+        __mmask16 too_high = mask_above(v, high);
+        higher |= (uint64_t)too_high << i;
+        count += compact(v, mask_above(v, low) & ~too_high, out + count);
+    }
+    *above += (size_t)__builtin_popcountll(higher);
     return count;
 }
 
@@ -66,19 +96,4 @@ static inline uint64_t nibbles_join(const uint8_t *in, uint16_t fours) {
     __m128i nibbles = _mm_maskz_expand_epi8(fours, _mm_loadu_si128((const __m128i *)in));
     __m128i pairs = _mm_maddubs_epi16(nibbles, _mm_set1_epi16(0x1001));
     return (uint64_t)_mm_cvtsi128_si64(_mm_packus_epi16(pairs, pairs));
-}
-
-static inline size_t scan(const float *x, size_t count, int32_t low, int32_t high, int32_t *found, size_t *above) {
-    __m512i lows = _mm512_set1_epi32(low), highs = _mm512_set1_epi32(high), higher = _mm512_setzero_si512();
-    size_t kept = 0;
-    for (size_t i = 0; i < count; i += 16) {
-        __m512i bits = magnitudes(x + i);
-        __mmask16 too_high = _mm512_cmpgt_epi32_mask(bits, highs);
-        __mmask16 mask = _mm512_cmpgt_epi32_mask(bits, lows) & ~too_high;
-        higher = _mm512_mask_sub_epi32(higher, too_high, higher, _mm512_set1_epi32(-1));
-        _mm512_storeu_si512(found + kept, _mm512_maskz_compress_epi32(mask, bits));
-        kept += (size_t)__builtin_popcount(mask);
-    }
-    *above += (size_t)_mm512_reduce_add_epi32(higher);
-    return kept;
 }

@@ -1,15 +1,9 @@
 /* blocks.h in plain C. */
 
-static inline int32_t magnitude(float x) {
-    int32_t bits;
-    memcpy(&bits, &x, sizeof bits);
-    return bits & INT32_MAX;
-}
-
-static inline uint64_t block_above(const float *x, int32_t t) {
+static inline uint64_t block_above(const float *x, float center, int32_t t) {
     uint64_t bits = 0;
     for (int i = 0; i < 64; i++)
-        bits |= (uint64_t)(magnitude(x[i]) > t) << i;
+        bits |= (uint64_t)(magnitude(x[i] - center) > t) << i;
     return bits;
 }
 
@@ -65,16 +59,4 @@ static inline uint64_t nibbles_join(const uint8_t *in, uint16_t fours) {
     for (unsigned left = fours; left; left &= left - 1)
         bits |= (uint64_t)*in++ << 4 * __builtin_ctz(left);
     return bits;
-}
-
-static inline size_t scan(const float *x, size_t count, int32_t low, int32_t high, int32_t *found, size_t *above) {
-    size_t kept = 0, higher = 0;
-    for (size_t i = 0; i < count; i++) {
-        int32_t bits = magnitude(x[i]);
-        higher += bits > high;
-        found[kept] = bits;
-        kept += (bits > low) & (bits <= high);
-    }
-    *above += higher;
-    return kept;
 }

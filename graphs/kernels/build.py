@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 SOURCES = Path(__file__).parent
 LIBRARY = "libtoolchain_kernels.so"
-ONCE = {"call.c", "cpu.c", "register.c"}
+ONCE = {"call.c", "cpu.c", "lanes.c", "register.c"}
 """Sources that are no kernels: compiled once, not for each instruction set."""
 
 OPTIONS = (

@@ -11,17 +11,20 @@
  * Fails if dy is not the output of such a convolution, or if places do not have k elements of a tensor of this shape.
  * NaN or infinity in X: its channel's sums are NaN even where such an element meets only padding.
  *
- * The scratch memory is bounded, some MiB for each thread, but for a bitmap of X.
+ * Where much is kept, the gradient is a product of dense matrices instead; for tests and benchmarks the environment
+ * variable TOOLCHAIN_WEIGHT_GRADIENT, "sparse" or "dense", prescribes the way. The scratch memory is bounded, some MiB
+ * for each thread, but for a bitmap of X.
  */
 
 #include "conv_weight_gradient.h"
 
-struct Attributes {
+struct State {
     int64_t kernel[2], strides[2], pads[4], out_channels[2];
+    OrtOp *gemm; /* null where the runtime lends none */
 };
 
 static OrtStatus *create(const struct Node *node, void *state) {
-    struct Attributes *a = state;
+    struct State *a = state;
     TRY(attribute_ints(node, "kernel_shape", 2, a->kernel));
     TRY(attribute_ints(node, "strides", 2, a->strides));
     TRY(attribute_ints(node, "pads", 4, a->pads));
@@ -31,11 +34,20 @@ static OrtStatus *create(const struct Node *node, void *state) {
             return FAIL(node, "kernel_shape and strides shall be at least 1, pads at least 0");
     if (a->out_channels[0] < 0 || a->out_channels[1] < a->out_channels[0])
         return FAIL(node, "out_channels are no range");
+    OrtStatus *failure = make_gemm(node, &a->gemm);
+    if (failure)
+        node->api->ReleaseStatus(failure);
     return NULL;
 }
 
+static void destroy(const OrtApi *api, void *state) {
+    struct State *a = state;
+    if (a->gemm)
+        api->ReleaseOp(a->gemm);
+}
+
 static OrtStatus *axis_of(const struct Call *call, int number, const struct Tensor *x, struct Axis *axis) {
-    const struct Attributes *a = call->state;
+    const struct State *a = call->state;
     int64_t size = x->shape[2 + number], out_size = call->inputs[0].shape[2 + number];
     int64_t room = size + a->pads[number] + a->pads[number + 2] - a->kernel[number];
     int64_t expected = room < 0 ? 0 : room / a->strides[number] + 1;
@@ -48,7 +60,7 @@ static OrtStatus *axis_of(const struct Call *call, int number, const struct Tens
 }
 
 static OrtStatus *convolution_of(const struct Call *call, const struct Tensor *x, struct Convolution *conv) {
-    const struct Attributes *a = call->state;
+    const struct State *a = call->state;
     const struct Tensor *dy = &call->inputs[0];
     if (dy->rank != 4 || x->rank != 4)
         return FAIL(call, "dy has %d sides and x %d, not 4", dy->rank, x->rank);
@@ -66,57 +78,82 @@ static OrtStatus *convolution_of(const struct Call *call, const struct Tensor *x
     return axis_of(call, 1, x, &conv->columns);
 }
 
-/* Counts the kept elements, so that any part of them is found at once. */
-static OrtStatus *count_kept(const struct Call *call, struct Stored *x, size_t elements, size_t *ranks) {
-    size_t kept = 0;
-    for (size_t element = 0; element < elements; element += RANK_STEP) {
-        ranks[element / RANK_STEP] = kept;
-        size_t end = least(x->bytes, (element + RANK_STEP) / 8);
-        for (size_t byte = element / 8; byte < end; byte += 8) {
-            uint64_t bits = 0;
-            memcpy(&bits, x->bits + byte, least(8, end - byte));
-            kept += (size_t)__builtin_popcountll(bits);
-        }
+/* Expands one part of the coded form. */
+struct Expansion {
+    const struct Places *places;
+    uint64_t *words;
+};
+
+static void expand_part(void *context, size_t part) {
+    const struct Expansion *expansion = context;
+    places_part(expansion->places, part, expansion->words + part * PART_WORDS);
+}
+
+/* The share of kept elements from which on the dense product is faster, as benchmarks/conv_weight_gradient.py finds it
+ * for kernels of one tap and larger ones. */
+static bool dense_is_faster(const struct Convolution *conv) {
+    double elements = (double)(conv->images * conv->channels * conv->rows.size * conv->columns.size);
+    bool one_tap = conv->rows.kernel * conv->columns.kernel == 1, strides = conv->rows.stride * conv->columns.stride > 1;
+    double even = one_tap ? (strides ? 0.5 : 0.6) : (strides ? 0.6 : 0.7);
+    return (double)conv->x.kept > even * elements;
+}
+
+static OrtStatus *add_up(const struct Call *call, const struct Convolution *conv) {
+    const struct State *a = call->state;
+    const char *way = getenv("TOOLCHAIN_WEIGHT_GRADIENT");
+    bool possible = a->gemm && dense_is_possible(conv), dense = way && !strcmp(way, "dense");
+    if (dense && !possible)
+        return FAIL(call, "a dense product is not possible here");
+    if (dense || (!way && possible && dense_is_faster(conv)))
+        return dense_weight_gradient(call, conv, a->gemm);
+    return sparse_weight_gradient(call, conv);
+}
+
+/* The coded form is expanded first: to a bitmap, of which any part is found at once. */
+static OrtStatus *add_up_places(const struct Call *call, const struct Places *places, struct Convolution *conv) {
+    void *words = NULL;
+    conv->x.starts = places->starts;
+    if (places->coded) {
+        size_t bytes = places->parts * PART_WORDS * sizeof(uint64_t);
+        TRY(scratch(call, bytes, &words));
+        struct Expansion expansion = {places, words};
+        pool_run(&call->pool, places->parts, expand_part, &expansion);
+        conv->x.bytes = bytes;
     }
-    if (kept != x->kept)
-        return FAIL(call, "places are %zu, and values %zu", kept, x->kept);
-    x->ranks = ranks;
-    return NULL;
+    conv->x.bits = words ? words : places->bitmap;
+    OrtStatus *failure = add_up(call, conv);
+    free(words);
+    return failure;
 }
 
 static OrtStatus *compute(struct Call *call) {
-    const struct Tensor *values = &call->inputs[1], *places = &call->inputs[2];
+    const struct Tensor *values = &call->inputs[1];
     struct Tensor x, dw;
     struct Convolution conv;
+    struct Places places;
     TRY(described_shape(call, 3, &x));
     TRY(convolution_of(call, &x, &conv));
+    TRY(places_open(call, &call->inputs[2], x.count, values->count, &places));
     int64_t shape[] = {(int64_t)(conv.end - conv.begin), x.shape[1], (int64_t)conv.rows.kernel,
                        (int64_t)conv.columns.kernel};
-    TRY(output(call, 0, 4, shape, &dw));
+    OrtStatus *failure = output(call, 0, 4, shape, &dw);
     conv.result = dw.data;
-    conv.x = (struct Stored){.bits = places->data,
-                             .bytes = places->count,
+    conv.x = (struct Stored){.bytes = call->inputs[2].count,
                              .values = values->data,
                              .halves = values->type == FLOAT16,
                              .kept = values->count};
-    if (!dw.count)
-        return NULL;
-    if (!values->count || !call->inputs[0].count) {
+    if (!failure && dw.count && values->count && call->inputs[0].count)
+        failure = add_up_places(call, &places, &conv);
+    else if (!failure && dw.count)
         memset(dw.data, 0, dw.count * sizeof(float));
-        return NULL;
-    }
-    void *ranks;
-    TRY(scratch(call, ceil_divide(x.count, RANK_STEP) * sizeof(size_t), &ranks));
-    OrtStatus *failure = count_kept(call, &conv.x, x.count, ranks);
-    if (!failure)
-        failure = sparse_weight_gradient(call, &conv);
-    free(ranks);
+    places_close(&places);
     return failure;
 }
 
 const struct Operator OPERATOR(ConvWeightGradient) = {.name = "ConvWeightGradient",
                                                       .inputs = {{FLOAT32}, {FLOATS}, {UINT8}, {INT64}},
                                                       .outputs = {{FLOAT32}},
-                                                      .state_size = sizeof(struct Attributes),
+                                                      .state_size = sizeof(struct State),
                                                       .create = create,
+                                                      .destroy = destroy,
                                                       .compute = compute};

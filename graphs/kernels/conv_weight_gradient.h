@@ -7,29 +7,29 @@
  */
 #pragma once
 
-#include "kernel.h"
+#include "places.h"
 
-#define tile_at FOR_ISA(conv_weight_gradient_tile_at)
+#define complete_tile FOR_ISA(conv_weight_gradient_complete_tile)
 #define lay_gradient FOR_ISA(conv_weight_gradient_lay_gradient)
 #define place_gradient FOR_ISA(conv_weight_gradient_place_gradient)
 #define place_elements FOR_ISA(conv_weight_gradient_place_elements)
-#define kept_before FOR_ISA(conv_weight_gradient_kept_before)
 #define gather_kept FOR_ISA(conv_weight_gradient_gather_kept)
 #define most_vectors FOR_ISA(conv_weight_gradient_most_vectors)
 #define add_block FOR_ISA(conv_weight_gradient_add_block)
 #define sparse_weight_gradient FOR_ISA(conv_weight_gradient_sparse)
+#define dense_weight_gradient FOR_ISA(conv_weight_gradient_dense)
+#define dense_is_possible FOR_ISA(conv_weight_gradient_dense_is_possible)
+#define make_gemm FOR_ISA(conv_weight_gradient_make_gemm)
 
 /* The kept elements of a tensor. */
 struct Stored {
     const uint8_t *bits; /* the plain bitmap */
     size_t bytes;        /* of the bitmap */
-    const size_t *ranks; /* how many are kept before each RANK_STEP elements */
+    const struct PartStart *starts;
     const void *values;
     bool halves;
     size_t kept;
 };
-
-enum { RANK_STEP = 2048 };
 
 /* The rows or the columns of a convolution. */
 struct Axis {
@@ -75,9 +75,10 @@ static inline struct Phase phase_at(const struct Convolution *conv, size_t numbe
 }
 
 /* Some rows of some images of x, and the pixels of the gradient that they meet. These are laid out row by row with
- * zeros around them. The zeros to the right of a row are those to the left of the next; below and above alike. */
+ * zeros around them. The zeros to the right of a row are those to the left of the next; below and above alike.
+ * A tile is gone through in strips, of some images or of some rows of one. */
 struct Tile {
-    size_t image, images, row, rows;
+    size_t image, images, row, rows, strip_images, strip_rows;
     ptrdiff_t first;               /* row of the gradient that is laid out */
     size_t stored;                 /* rows of each image, of the gradient and of zeros */
     size_t image_pitch, row_pitch; /* pixels from one to the next */
@@ -85,7 +86,12 @@ struct Tile {
     size_t pixels;                 /* of the whole */
 };
 
-struct Tile tile_at(const struct Convolution *, size_t image, size_t images, size_t row, size_t rows);
+/* The rest of a tile of which the first line is set. */
+void complete_tile(const struct Convolution *, struct Tile *);
+
+static inline size_t strips_of(const struct Tile *tile) {
+    return ceil_divide(tile->images, tile->strip_images) * ceil_divide(tile->rows, tile->strip_rows);
+}
 
 /* Where in the first image's layout the pixels of the rows that the tile has of it go, in order. */
 void place_gradient(const struct Convolution *, const struct Tile *, uint16_t *places);
@@ -107,23 +113,21 @@ enum { GATHER_SLACK = 64 };
 
 void place_elements(const struct Convolution *, const struct Tile *, const struct Elements *);
 
-/* The kept values of one phase in some channels of a tile: those of channel c are begins[c] .. begins[c + 1]. */
+/* The kept values of one phase in some channels of a tile, [channel][strip]: those of entry i are begins[i] ..
+ * begins[i + 1]. */
 struct Kept {
     uint16_t *places;
     float *values;
     uint32_t *begins;
-    uint16_t *order; /* the channels by how many they have, as the processor predicts loops of equal lengths */
+    uint16_t *order; /* [strip][channel]: by how many they have, as the processor predicts loops of equal lengths */
 };
 
-/* One channel and image of a tile on the way to the lists. */
+/* One channel of a strip on the way to the lists. */
 struct Passing {
     uint16_t *places, *phases;
     float *values;
     uint32_t *filled; /* how long the list of each phase is */
 };
-
-/* How many elements are kept before this one. */
-size_t kept_before(const struct Stored *, size_t element);
 
 /* Makes the lists of `channels` channels, and moves on the cursors: of each image and channel, images `cursor_pitch`
  * apart, how many elements of x are kept before those of the tile. PREFETCHED cursors past the end are read. */
@@ -135,7 +139,7 @@ enum { PREFETCHED = 6 };
 /* The sums of a block of taps that are next to each other in the layout, times some vectors of output channels. */
 struct Addition {
     struct Kept kept;
-    size_t channels;
+    size_t channels, strip, strips;
     const float *gradient; /* [pixel][vectors * LANES], moved on by the block's place among the taps of its phase */
     size_t pitch;          /* floats from a row of the gradient to the next */
     float *sums;           /* of the first channel, at the block's last tap */
@@ -150,5 +154,12 @@ void add_block(const struct Addition *, size_t rows, size_t columns, size_t vect
 /* The widest block, in vectors, of so many taps: a power of two. */
 size_t most_vectors(size_t taps);
 
-/* Fills conv->result. */
+/* Both fill conv->result. */
 OrtStatus *sparse_weight_gradient(const struct Call *, const struct Convolution *);
+OrtStatus *dense_weight_gradient(const struct Call *, const struct Convolution *, const OrtOp *gemm);
+
+/* The runtime's own product A B^T + C, as dense_weight_gradient needs it. */
+OrtStatus *make_gemm(const struct Node *, OrtOp **gemm);
+
+/* Whether it can do with the memory that it may take. */
+bool dense_is_possible(const struct Convolution *);

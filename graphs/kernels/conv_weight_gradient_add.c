@@ -1,5 +1,6 @@
 /* The innermost loops of ConvWeightGradient: the sums of a block stay in registers while the kept values of a channel
- * are gone through, each of which is multiplied with the pixels that it meets. */
+ * are gone through, each of which is multiplied with the pixels that it meets. A strip's sums begin with zero and are
+ * added to those before: a long sum made of short ones is more exact than one made term by term. */
 
 #include "conv_weight_gradient.h"
 #include "conv_weight_gradient_vector.h"
@@ -21,19 +22,21 @@ static inline __attribute__((always_inline)) void add(const struct Addition *add
     if (rows * columns * vectors > MOST_SUMS)
         return;
     const struct Addition a = *addition;
+    const uint16_t *order = a.kept.order + a.strip * a.channels;
     for (size_t i = 0; i < a.channels; i++) {
-        size_t channel = a.kept.order[i], at = a.kept.begins[channel], end = a.kept.begins[channel + 1];
+        size_t channel = order[i];
+        const uint32_t *range = a.kept.begins + channel * a.strips + a.strip;
+        size_t at = range[0], end = range[1];
         float *sums = a.sums + channel * a.channel_pitch;
         Vector sum[MOST_SUMS];
-        if (a.first) {
-            EACH_SUM(SUM = (Vector){0})
-        } else {
-            EACH_SUM(SUM = load(STORED_SUM))
-        }
+        EACH_SUM(SUM = (Vector){0})
         for (; at < end; at++) {
             const float *gradient = a.gradient + (size_t)a.kept.places[at] * (size_t)(vectors * LANES);
             Vector value = a.kept.values[at] - (Vector){0};
             EACH_SUM(SUM += value * load(gradient + r * a.pitch + (q * vectors + v) * LANES))
+        }
+        if (!a.first) {
+            EACH_SUM(SUM += load(STORED_SUM))
         }
         EACH_SUM(store(STORED_SUM, SUM))
     }

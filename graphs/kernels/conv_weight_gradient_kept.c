@@ -1,32 +1,6 @@
 /* The kept values of a tile of ConvWeightGradient, each with the place of the pixels that it meets. */
 
-#include "conv_weight_gradient.h"
-#include "conv_weight_gradient_vector.h"
-
-static size_t count_bits(uint64_t bits) { return (size_t)__builtin_popcountll(bits); }
-static uint64_t lowest(size_t count) { return count < 64 ? ((uint64_t)1 << count) - 1 : ~(uint64_t)0; }
-
-/* The 64 bits from that of `element` on; zeros past the end. */
-static uint64_t bits_at(const struct Stored *x, size_t element) {
-    size_t byte = element / 8, shift = element % 8;
-    uint8_t last[9] = {0};
-    const uint8_t *from = x->bits + byte;
-    if (byte + 9 > x->bytes) {
-        if (byte < x->bytes)
-            memcpy(last, from, x->bytes - byte);
-        from = last;
-    }
-    uint64_t low;
-    memcpy(&low, from, 8);
-    return low >> shift | (uint64_t)from[8] << 1 << (63 - shift);
-}
-
-size_t kept_before(const struct Stored *x, size_t element) {
-    size_t at = element / RANK_STEP * RANK_STEP, kept = x->ranks[element / RANK_STEP];
-    for (; at + 64 <= element; at += 64)
-        kept += count_bits(bits_at(x, at));
-    return kept + count_bits(bits_at(x, at) & lowest(element - at));
-}
+#include "conv_weight_gradient_stored.h"
 
 static void place_row(const struct Convolution *conv, const struct Tile *tile, size_t image, size_t row,
                       uint16_t *places, uint16_t *phases) {
@@ -54,29 +28,18 @@ void place_elements(const struct Convolution *conv, const struct Tile *tile, con
 /* The entries of the table whose bits are set. Returns how many. */
 static size_t gather(uint64_t bits, const uint16_t *table, uint16_t *to) {
 #if ISA_AVX512
-    size_t low = count_bits((uint32_t)bits);
+    size_t low = bit_count((uint32_t)bits);
     __m512i first = _mm512_loadu_si512(table), second = _mm512_loadu_si512(table + 32);
     _mm512_storeu_si512(to, _mm512_maskz_compress_epi16((__mmask32)bits, first));
     _mm512_storeu_si512(to + low, _mm512_maskz_compress_epi16((__mmask32)(bits >> 32), second));
-    return low + count_bits(bits >> 32);
+    return low + bit_count(bits >> 32);
 #else
-    size_t count = count_bits(bits);
+    size_t count = bit_count(bits);
     for (size_t done = 0; done < count; done += 8)
         for (size_t i = 0; i < 8; i++, bits &= bits - 1)
             to[done + i] = table[__builtin_ctzll(bits | (uint64_t)1 << 63)];
     return count;
 #endif
-}
-
-static void copy_values(const struct Stored *x, size_t first, size_t count, float *to) {
-    const float *floats = (const float *)x->values + first;
-    const half *halves = (const half *)x->values + first;
-    if (first + count + LANES <= x->kept)
-        for (size_t i = 0; i < count; i += LANES)
-            store(to + i, x->halves ? load_halves(halves + i) : load(floats + i));
-    else
-        for (size_t i = 0; i < count; i++)
-            to[i] = x->halves ? (float)halves[i] : floats[i];
 }
 
 #if ISA_AVX512
@@ -92,8 +55,8 @@ static void part_vectors(const struct Passing *p, size_t count, size_t phases, s
             float *to = list->values + *filled;
             _mm512_storeu_si512(list->places + *filled, _mm512_maskz_compress_epi16(of, place));
             _mm512_storeu_ps(to, _mm512_maskz_compress_ps((__mmask16)of, low));
-            _mm512_storeu_ps(to + count_bits((__mmask16)of), _mm512_maskz_compress_ps((__mmask16)(of >> 16), high));
-            *filled += (uint32_t)count_bits(of);
+            _mm512_storeu_ps(to + bit_count((__mmask16)of), _mm512_maskz_compress_ps((__mmask16)(of >> 16), high));
+            *filled += (uint32_t)bit_count(of);
         }
     }
 }
@@ -123,57 +86,72 @@ static void prefetch(const struct Stored *x, size_t element, size_t kept) {
     __builtin_prefetch(x->bits + element / 8);
 }
 
-/* Adds the elements of one image and channel to the lists. */
-static void gather_plane(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
-                         size_t image, size_t channel, size_t *cursor, const struct Passing *passing,
-                         struct Kept *lists) {
-    size_t width = conv->columns.size, plane = conv->rows.size * width, count = tile->rows * width, kept = 0;
-    size_t first = ((tile->image + image) * conv->channels + channel) * plane + tile->row * width;
-    bool one_phase = conv->rows.stride * conv->columns.stride == 1;
-    uint16_t *places = one_phase ? lists->places + *passing->filled : passing->places;
-    const uint16_t *table = elements->places + image * elements->pitch;
-    prefetch(&conv->x, first + PREFETCHED * plane, cursor[PREFETCHED]);
+/* Adds the elements of some rows of a plane, `first` the first, to the lists; the values only if there are phases. */
+static size_t gather_rows(const struct Convolution *conv, size_t first, size_t count, const uint16_t *table,
+                          const uint16_t *phases, size_t cursor, const struct Passing *passing, struct Kept *lists) {
+    uint16_t *places = phases ? passing->places : lists->places + *passing->filled;
+    size_t kept = 0;
     for (size_t at = 0; at < count; at += 64) {
         uint64_t bits = bits_at(&conv->x, first + at) & lowest(count - at);
-        if (!one_phase)
-            gather(bits, elements->phases + at, passing->phases + kept);
+        if (phases)
+            gather(bits, phases + at, passing->phases + kept);
         kept += gather(bits, table + at, places + kept);
     }
-    copy_values(&conv->x, *cursor, kept, one_phase ? lists->values + *passing->filled : passing->values);
-    *cursor += kept;
-    if (one_phase)
-        *passing->filled += (uint32_t)kept;
-    else
+    if (phases) {
+        copy_values(&conv->x, cursor, kept, passing->values);
         part(passing, kept, phase_count(conv), lists);
+    } else {
+        *passing->filled += (uint32_t)kept;
+    }
+    return kept;
+}
+
+/* Adds one image of a channel, strip by strip. */
+static void gather_plane(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
+                         size_t image, size_t plane, size_t entry, size_t *cursor, const struct Passing *passing,
+                         struct Kept *lists) {
+    size_t width = conv->columns.size, first = (plane * conv->rows.size + tile->row) * width, start = *cursor;
+    size_t phases = phase_count(conv), filled = *passing->filled;
+    bool one_phase = conv->rows.stride * conv->columns.stride == 1;
+    const uint16_t *table = elements->places + image * elements->pitch;
+    prefetch(&conv->x, first + PREFETCHED * conv->rows.size * width, cursor[PREFETCHED]);
+    for (size_t row = 0; row < tile->rows; row += tile->strip_rows, entry++) {
+        size_t at = row * width, count = least(tile->strip_rows, tile->rows - row) * width;
+        for (size_t phase = 0; phase < phases && image % tile->strip_images == 0; phase++)
+            lists[phase].begins[entry] = passing->filled[phase];
+        *cursor += gather_rows(conv, first + at, count, table + at, one_phase ? NULL : elements->phases + at, *cursor,
+                               passing, lists);
+    }
+    if (one_phase)
+        copy_values(&conv->x, start, *cursor - start, lists->values + filled);
 }
 
 /* Counting sort; it matters little how channels of many values are sorted. */
-static void sort_channels(struct Kept *list, size_t channels) {
+static void sort_channels(const uint32_t *begins, size_t strips, size_t channels, uint16_t *order) {
     enum { BINS = 256 };
     uint32_t starts[BINS + 1] = {0};
     for (size_t channel = 0; channel < channels; channel++)
-        starts[least(list->begins[channel + 1] - list->begins[channel], BINS - 1) + 1]++;
+        starts[least(begins[channel * strips + 1] - begins[channel * strips], BINS - 1) + 1]++;
     for (size_t bin = 1; bin < BINS; bin++)
         starts[bin] += starts[bin - 1];
     for (size_t channel = 0; channel < channels; channel++) {
-        size_t bin = least(list->begins[channel + 1] - list->begins[channel], BINS - 1);
-        list->order[starts[bin]++] = (uint16_t)channel;
+        size_t bin = least(begins[channel * strips + 1] - begins[channel * strips], BINS - 1);
+        order[starts[bin]++] = (uint16_t)channel;
     }
 }
 
 void gather_kept(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
                  size_t channel, size_t channels, size_t *cursors, size_t cursor_pitch, const struct Passing *passing,
                  struct Kept *lists) {
-    size_t phases = phase_count(conv);
+    size_t phases = phase_count(conv), strips = strips_of(tile), row_strips = ceil_divide(tile->rows, tile->strip_rows);
     memset(passing->filled, 0, phases * sizeof *passing->filled);
-    for (size_t i = 0; i < channels; i++) {
-        for (size_t phase = 0; phase < phases; phase++)
-            lists[phase].begins[i] = passing->filled[phase];
+    for (size_t i = 0; i < channels; i++)
         for (size_t image = 0; image < tile->images; image++)
-            gather_plane(conv, tile, elements, image, channel + i, &cursors[image * cursor_pitch + i], passing, lists);
-    }
+            gather_plane(conv, tile, elements, image, (tile->image + image) * conv->channels + channel + i,
+                         i * strips + image / tile->strip_images * row_strips, &cursors[image * cursor_pitch + i], passing, lists);
     for (size_t phase = 0; phase < phases; phase++) {
-        lists[phase].begins[channels] = passing->filled[phase];
-        sort_channels(&lists[phase], channels);
+        lists[phase].begins[channels * strips] = passing->filled[phase];
+        for (size_t strip = 0; strip < strips; strip++)
+            sort_channels(lists[phase].begins + strip, strips, channels, lists[phase].order + strip * channels);
     }
 }

@@ -7,17 +7,16 @@
  * is cut and in what order sums are added depends on the shapes alone.
  */
 
-#include "conv_weight_gradient.h"
-#include "conv_weight_gradient_vector.h"
+#include "conv_weight_gradient_stored.h"
 
 /* Sizes for a first cache of 32 or 64 KiB and a second one of 1 MiB or more. */
 enum {
-    BLOCK_BYTES = 40 << 10,     /* of the gradient in a tile, for a block of output channels */
-    GRADIENT_BYTES = 512 << 10, /* for all output channels of a task */
+    BLOCK_BYTES = 40 << 10,     /* of the gradient in a strip, for a block of output channels */
+    GRADIENT_BYTES = 512 << 10, /* in a tile, for all output channels of a task */
     SUMS_BYTES = 1 << 20,       /* of a task, or of all groups */
     MOST_GROUPS = 8,
     MOST_CHANNELS = 512, /* of a task */
-    LISTED = 1 << 15,    /* elements whose kept values are in lists at once */
+    LISTED = 1 << 17,    /* elements whose kept values are in lists at once */
     MOST_PIXELS = 1 << 16,
 };
 
@@ -26,7 +25,8 @@ struct Plan {
     size_t phases, taps;
     size_t vectors, block;           /* of all output channels, of a block */
     size_t groups, group_images;
-    size_t tile_images, tile_rows, tile_pixels;
+    struct Tile tile;                /* the first one */
+    size_t tile_pixels, strips;      /* the most that a tile has */
     size_t task_vectors, task_channels, listed_channels;
     float *sums; /* of all tasks, if there are groups */
     bool failed;
@@ -83,8 +83,8 @@ static void *take(char *memory, size_t *taken, size_t count, size_t size) {
 /* Gives each part of the work its memory. Returns how much that is. */
 static size_t arrange(const struct Plan *plan, struct Work *work, char *memory) {
     const struct Axis *down = &plan->conv->rows, *across = &plan->conv->columns;
-    size_t taken = 0, range = plan->tile_rows * across->size + GATHER_SLACK, images = plan->tile_images;
-    size_t of_phase = ceil_divide(plan->tile_rows, down->stride) * ceil_divide(across->size, across->stride);
+    size_t taken = 0, range = plan->tile.rows * across->size + GATHER_SLACK, images = plan->tile.images;
+    size_t of_phase = ceil_divide(plan->tile.rows, down->stride) * ceil_divide(across->size, across->stride);
     size_t listed = plan->listed_channels * images * of_phase + GATHER_SLACK;
     work->cursor_pitch = plan->task_channels + PREFETCHED;
     work->elements.pitch = range;
@@ -102,8 +102,8 @@ static size_t arrange(const struct Plan *plan, struct Work *work, char *memory) 
     for (size_t phase = 0; phase < plan->phases; phase++) {
         struct Kept list = {.places = take(memory, &taken, listed, sizeof(uint16_t)),
                             .values = take(memory, &taken, listed, sizeof(float)),
-                            .begins = take(memory, &taken, plan->listed_channels + 1, sizeof(uint32_t)),
-                            .order = take(memory, &taken, plan->listed_channels, sizeof(uint16_t))};
+                            .begins = take(memory, &taken, plan->listed_channels * plan->strips + 1, sizeof(uint32_t)),
+                            .order = take(memory, &taken, plan->listed_channels * plan->strips, sizeof(uint16_t))};
         if (memory)
             work->lists[phase] = list;
     }
@@ -147,16 +147,19 @@ static void add_lists(const struct Plan *plan, const struct Tile *tile, const st
                       const struct Work *work, size_t channel, size_t channels, bool first) {
     for (size_t vector = 0, vectors; vector < part->vectors; vector += vectors) {
         vectors = block_at(plan, part, vector);
-        float *sums = work->sums + plan->taps * LANES * (vector * part->channels + vectors * channel);
-        for (size_t number = 0; number < plan->phases; number++) {
-            struct Phase phase = phase_at(plan->conv, number);
-            struct Addition addition = {.kept = work->lists[number],
-                                        .channels = channels,
-                                        .gradient = work->gradient + vector * LANES * tile->pixels,
-                                        .sums = sums,
-                                        .first = first};
-            add_phase(plan, tile, &phase, vectors, addition);
-        }
+        struct Addition addition = {
+            .channels = channels,
+            .strips = strips_of(tile),
+            .gradient = work->gradient + vector * LANES * tile->pixels,
+            .sums = work->sums + plan->taps * LANES * (vector * part->channels + vectors * channel)};
+        for (size_t strip = 0; strip < addition.strips; strip++)
+            for (size_t number = 0; number < plan->phases; number++) {
+                struct Phase phase = phase_at(plan->conv, number);
+                addition.kept = work->lists[number];
+                addition.strip = strip;
+                addition.first = first && !strip;
+                add_phase(plan, tile, &phase, vectors, addition);
+            }
     }
 }
 
@@ -228,11 +231,13 @@ static void run_part(void *context, size_t task) {
         work.sums = plan->sums + task * sums_of_task(plan);
     struct Part part = part_at(plan, task);
     size_t begin = part.group * plan->group_images, end = least(plan->conv->images, begin + plan->group_images);
-    for (size_t image = begin; image < end; image += plan->tile_images)
-        for (size_t row = 0; row < rows; row += plan->tile_rows) {
-            struct Tile tile = tile_at(plan->conv, image, least(plan->tile_images, end - image), row,
-                                       least(plan->tile_rows, rows - row));
-            add_tile(plan, &tile, &part, &work, image == begin && !row);
+    struct Tile tile = plan->tile;
+    for (tile.image = begin; tile.image < end; tile.image += plan->tile.images)
+        for (tile.row = 0; tile.row < rows; tile.row += plan->tile.rows) {
+            tile.images = least(plan->tile.images, end - tile.image);
+            tile.rows = least(plan->tile.rows, rows - tile.row);
+            complete_tile(plan->conv, &tile);
+            add_tile(plan, &tile, &part, &work, tile.image == begin && !tile.row);
         }
     if (!plan->sums)
         finish(plan, &part, work.sums);
@@ -245,33 +250,28 @@ static void finish_part(void *context, size_t task) {
     finish(plan, &part, plan->sums + task * sums_of_task(plan));
 }
 
-static size_t most_pixels(const struct Plan *plan) {
-    size_t pixels = 0, rows = plan->conv->rows.size;
-    for (size_t row = 0; row < rows; row += plan->tile_rows) {
-        struct Tile tile = tile_at(plan->conv, 0, plan->tile_images, row, least(plan->tile_rows, rows - row));
+/* The most pixels that a tile of so many rows or images has. */
+static size_t pixels_of(const struct Convolution *conv, size_t images, size_t rows) {
+    struct Tile tile = {.images = images, .rows = rows};
+    size_t pixels = 0, all = conv->rows.size;
+    for (; tile.row < all; tile.row += rows) {
+        tile.rows = least(rows, all - tile.row);
+        complete_tile(conv, &tile);
         pixels = most(pixels, tile.pixels);
     }
     return pixels;
 }
 
-/* As many rows as fit, or as many images; all tiles about as large. */
-static void choose_tile(struct Plan *plan) {
+/* As many rows of an image, or as many images, as have at most so many pixels, in equal portions if in several. */
+static void fit(const struct Plan *plan, size_t pixels, size_t *images, size_t *rows) {
     const struct Convolution *conv = plan->conv;
-    size_t rows = conv->rows.size, stride = conv->rows.stride;
-    size_t pixels = BLOCK_BYTES / sizeof(float) / (plan->block * LANES), images = 1;
-    plan->tile_images = 1;
-    for (size_t tiles = 1;; tiles++) {
-        plan->tile_rows = least(rows, ceil_divide(ceil_divide(rows, tiles), stride) * stride);
-        plan->tile_pixels = most_pixels(plan);
-        if (plan->tile_pixels <= pixels || plan->tile_rows <= stride)
-            break;
-    }
-    if (plan->tile_rows < rows)
-        return;
-    while (images < plan->group_images && tile_at(conv, 0, images + 1, 0, rows).pixels <= pixels)
-        images++;
-    plan->tile_images = ceil_divide(plan->group_images, ceil_divide(plan->group_images, images));
-    plan->tile_pixels = most_pixels(plan);
+    size_t all = conv->rows.size, stride = conv->rows.stride, fitting = 1;
+    *rows = all;
+    for (size_t portions = 2; pixels_of(conv, 1, *rows) > pixels && *rows > stride; portions++)
+        *rows = ceil_divide(ceil_divide(all, portions), stride) * stride;
+    while (*rows == all && fitting < plan->group_images && pixels_of(conv, fitting + 1, all) <= pixels)
+        fitting++;
+    *images = ceil_divide(plan->group_images, ceil_divide(plan->group_images, fitting));
 }
 
 static void choose_sizes(struct Plan *plan) {
@@ -287,13 +287,18 @@ static void choose_sizes(struct Plan *plan) {
     size_t groups = most(1, least(SUMS_BYTES / sums, least(MOST_GROUPS, conv->images)));
     plan->group_images = ceil_divide(conv->images, groups);
     plan->groups = ceil_divide(conv->images, plan->group_images);
-    choose_tile(plan);
-    size_t vectors = GRADIENT_BYTES / (plan->tile_pixels * LANES * sizeof(float)) / plan->block * plan->block;
+    size_t vector_bytes = LANES * sizeof(float);
+    fit(plan, BLOCK_BYTES / vector_bytes / plan->block, &plan->tile.strip_images, &plan->tile.strip_rows);
+    size_t strip_bytes = pixels_of(conv, plan->tile.strip_images, plan->tile.strip_rows) * vector_bytes;
+    size_t vectors = GRADIENT_BYTES / strip_bytes / plan->block * plan->block;
     plan->task_vectors = least(plan->vectors, most(plan->block, vectors));
-    size_t channels = SUMS_BYTES / (plan->task_vectors * LANES * plan->taps * sizeof(float));
+    fit(plan, GRADIENT_BYTES / vector_bytes / plan->task_vectors, &plan->tile.images, &plan->tile.rows);
+    plan->tile_pixels = pixels_of(conv, plan->tile.images, plan->tile.rows);
+    plan->strips = strips_of(&plan->tile);
+    size_t channels = SUMS_BYTES / (plan->task_vectors * vector_bytes * plan->taps);
     channels = most(1, least(MOST_CHANNELS, channels));
     plan->task_channels = ceil_divide(conv->channels, ceil_divide(conv->channels, channels));
-    size_t elements = plan->tile_images * plan->tile_rows * conv->columns.size;
+    size_t elements = plan->tile.images * plan->tile.rows * conv->columns.size;
     plan->listed_channels = most(1, least(plan->task_channels, LISTED / elements));
 }
 

@@ -5,18 +5,17 @@
 
 static size_t positive(ptrdiff_t number) { return number > 0 ? (size_t)number : 0; }
 
-struct Tile tile_at(const struct Convolution *conv, size_t image, size_t images, size_t row, size_t rows) {
+void complete_tile(const struct Convolution *conv, struct Tile *tile) {
     const struct Axis *down = &conv->rows, *across = &conv->columns;
-    struct Tile tile = {.image = image, .images = images, .row = row, .rows = rows, .first = first_met(down, row)};
-    ptrdiff_t end = last_met(down, row + rows - 1) + 1;
-    tile.stored = (size_t)(end - tile.first);
+    ptrdiff_t end = last_met(down, tile->row + tile->rows - 1) + 1;
+    tile->first = first_met(down, tile->row);
+    tile->stored = (size_t)(end - tile->first);
     size_t right = positive(last_met(across, across->size - 1) + 1 - (ptrdiff_t)across->out_size);
-    tile.margin = positive(-first_met(across, 0));
-    tile.row_pitch = across->out_size + most(tile.margin, right);
-    size_t above = positive(-tile.first), below = positive(end - (ptrdiff_t)down->out_size);
-    tile.image_pitch = (tile.stored - least(above, below)) * tile.row_pitch;
-    tile.pixels = (images - 1) * tile.image_pitch + tile.stored * tile.row_pitch + tile.margin;
-    return tile;
+    tile->margin = positive(-first_met(across, 0));
+    tile->row_pitch = across->out_size + most(tile->margin, right);
+    size_t above = positive(-tile->first), below = positive(end - (ptrdiff_t)down->out_size);
+    tile->image_pitch = (tile->stored - least(above, below)) * tile->row_pitch;
+    tile->pixels = (tile->images - 1) * tile->image_pitch + tile->stored * tile->row_pitch + tile->margin;
 }
 
 /* The rows of the gradient that a tile has, those of zeros not counted. */

@@ -16,6 +16,9 @@ static inline size_t parts_of(size_t n) { return ceil_divide(n, PART); }
 
 static inline size_t part_size(size_t n, size_t part) { return least(PART, n - part * PART); }
 
+/* A word with the first `count` bits set, all of them from 64 on. */
+static inline uint64_t first_bits(size_t count) { return count < 64 ? ~(~0ull << count) : ~0ull; }
+
 /* A part as 64-bit words of a bitmap of n bits, zeros past the end; and back. */
 static inline void load_words(const uint8_t *bitmap, size_t n, size_t part, uint64_t words[PART_WORDS]) {
     size_t count = part_size(n, part);
@@ -23,7 +26,7 @@ static inline void load_words(const uint8_t *bitmap, size_t n, size_t part, uint
         memset(words, 0, PART_WORDS * sizeof *words);
     memcpy(words, bitmap + part * (PART / 8), ceil_divide(count, 8));
     if (count % 64)
-        words[count / 64] &= ~0ull >> (64 - count % 64);
+        words[count / 64] &= first_bits(count % 64);
 }
 
 static inline void store_words(uint8_t *bitmap, size_t n, size_t part, const uint64_t words[PART_WORDS]) {
@@ -50,6 +53,7 @@ struct Places {
 };
 
 #define places_open FOR_ISA(places_open)
+#define places_open_mask FOR_ISA(places_open_mask)
 #define places_part FOR_ISA(places_part)
 #define places_close FOR_ISA(places_close)
 #define places_expand FOR_ISA(places_expand)
@@ -59,6 +63,10 @@ struct Places {
 /* Opens an input for reading, part by part, in any order and by any thread. Fails where it is not the places of k of
  * n elements; otherwise places_close has to follow. */
 OrtStatus *places_open(const struct Call *, const struct Tensor *places, size_t n, size_t k, struct Places *);
+
+/* Opens a plain bitmap of ceil(n / 8) bytes, whatever number of bits is set in it. */
+OrtStatus *places_open_mask(const struct Call *, const struct Tensor *bits, size_t n, struct Places *);
+
 void places_part(const struct Places *, size_t part, uint64_t words[PART_WORDS]);
 void places_close(struct Places *);
 
@@ -74,4 +82,4 @@ struct NewPlaces {
 };
 
 OrtStatus *places_begin(struct Call *, int index, size_t n, size_t k, struct NewPlaces *);
-OrtStatus *places_finish(struct Call *, int index, struct NewPlaces *);
+OrtStatus *places_finish(struct Call *, int index, const struct NewPlaces *);

@@ -4,6 +4,16 @@
 #include "kernel.h"
 
 #define OPERATORS(EACH) \
+    EACH(Sparsify) \
+    EACH(SparsifyHalf) \
+    EACH(Densify) \
+    EACH(Narrow) \
+    EACH(PackMask) \
+    EACH(UnpackMask) \
+    EACH(ApplyMask) \
+    EACH(GatherMasked) \
+    EACH(AddMasked) \
+    EACH(ScatterMasked) \
     EACH(PackPositive)
 
 #if defined(__x86_64__)

@@ -12,15 +12,16 @@ def Sparsify(dense: FLOAT[...], prune_ratio: FLOAT[...]):  # noqa: N802 (two out
 
     dense: float32 of any shape, n elements. prune_ratio: float32 [1] in [0, 1]; the count is computed in float64.
     Returns the kept values in order, float32 [k], and their places, uint8 [ceil(n / 8)] as PackMask writes them.
+    ONNX Runtime keeps an output that nothing reads to the end of the step, so the length of TopK's values is read.
     Source: SURGEON (CVPR 2025) section 3.2; the bitmap is Back Razor's (NeurIPS 2022).
     """
     flat = op.Reshape(dense, op.Constant(value_ints=[-1]))
     size = op.Shape(flat)
     keep_ratio = op.Sub(op.Cast(op.Constant(value_floats=[1.0]), to=11), op.Cast(prune_ratio, to=11))
     count = op.Cast(op.Floor(op.Mul(op.Cast(size, to=11), keep_ratio)), to=7)
-    _, places = op.TopK(op.Abs(flat), count, axis=0, largest=1, sorted=0)
+    largest, places = op.TopK(op.Abs(flat), count, axis=0, largest=1, sorted=0)
+    everywhere = op.Expand(op.Cast(op.Constant(value_ints=[1]), to=9), op.Shape(largest))
     nowhere = op.Cast(op.ConstantOfShape(size), to=9)
-    everywhere = op.Expand(op.Cast(op.Constant(value_ints=[1]), to=9), count)
     mask = op.ScatterElements(nowhere, places, everywhere, axis=0)
     values = op.Compress(flat, mask)
     return values, PackMask(mask)

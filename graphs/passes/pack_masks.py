@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from graphs.build import EARLY, LATE, Builder, producer
+from graphs.build import EARLY, LATE, SCHEDULE, Builder, producer
 from graphs.passes.rewrite import Rewrite
 from graphs.regions import backward_nodes, saved_values
 
@@ -16,6 +16,7 @@ class PackMasks(Rewrite):
         backward = backward_nodes(graph)
         for flag in flags:
             _pack(graph, flag, [node for node in flag.consumers() if node in backward])
+            _hasten(producer(flag), backward)
         return bool(flags)
 
 
@@ -32,3 +33,13 @@ def _pack(graph: ir.Graph, flag: ir.Value, readers: list[ir.Node]) -> None:
         for index, value in enumerate(reader.inputs):
             if value is flag:
                 reader.replace_input_with(index, restored)
+
+
+def _hasten(node: ir.Node, backward: set[ir.Node]) -> None:
+    """What makes a flag runs as early as it can, so that what it compares does not wait for the backward pass."""
+    readers = {reader for output in node.outputs for reader in output.consumers()}
+    if all(reader in backward or reader.metadata_props.get(SCHEDULE) == EARLY for reader in readers):
+        node.metadata_props[SCHEDULE] = EARLY
+        for value in node.inputs:
+            if value is not None and (maker := value.producer()) is not None:
+                _hasten(maker, backward)

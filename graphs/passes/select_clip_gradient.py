@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
+from graphs.build import Builder, producer, replace
 from graphs.passes.rewrite import Rewrite, nodes_of
 from graphs.regions import backward_nodes
 
@@ -15,14 +15,20 @@ class SelectClipGradient(Rewrite):
         backward = backward_nodes(graph)
         found = [node for node in nodes_of(graph, "Mul") if node in backward and _flag(node.inputs[1]) is not None]
         for node in found:
-            select = Builder(graph)
-            flag = _flag(node.inputs[1])
-            assert flag is not None
-            flag.type = ir.TensorType(ir.DataType.BOOL)
-            selected = select.op("Where", flag, node.inputs[0], 0.0)
-            select.before(node)
-            replace(node, [selected])
+            _select(graph, node)
         return bool(found)
+
+
+def _select(graph: ir.Graph, node: ir.Node) -> None:
+    select = Builder(graph)
+    flag, factor = _flag(node.inputs[1]), node.inputs[1]
+    assert flag is not None and factor is not None
+    flag.type = ir.TensorType(ir.DataType.BOOL)
+    selected = select.op("Where", flag, node.inputs[0], 0.0)
+    select.before(node)
+    replace(node, [selected])
+    if not factor.uses():
+        graph.remove(producer(factor), safe=True)
 
 
 def _flag(value: ir.Value | None) -> ir.Value | None:

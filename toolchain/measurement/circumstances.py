@@ -11,14 +11,15 @@ from typing import Any
 
 PACKAGES = ("torch", "onnxruntime-training-cpu", "numpy")
 ASK_BUNDLE_PYTHON = """
-import json, platform, numpy, onnxruntime
-print(json.dumps({"python": platform.python_version(), "onnxruntime": onnxruntime.__version__,
-                  "numpy": numpy.__version__}))
+import importlib.metadata, json, platform
+found = {one.metadata["Name"]: one.version for one in importlib.metadata.distributions()}
+relevant = {name: found[name] for name in sorted(found) if name == "numpy" or name.startswith("onnxruntime")}
+print(json.dumps({"python": platform.python_version(), **relevant}))
 """
 
 
 def circumstances(python: str = sys.executable) -> dict[str, Any]:
-    """python: what runs the bundle, see `bundle_versions`."""
+    """python: what runs the bundle; `bundle_versions` are its own."""
     return {
         "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
         "python": platform.python_version(),

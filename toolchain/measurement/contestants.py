@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from toolchain.driver.bundle import Bundle
-from toolchain.driver.step import PLATFORM
 from toolchain.measurement.task import Load
 
 FAST = "-fast"
@@ -70,6 +69,8 @@ def needs_preparation(names: Iterable[str]) -> bool:
 
 def _native_training(path: Path) -> list[str]:
     """The arguments that name the graph on native kernels and their library, if there is one for this machine."""
+    from toolchain.driver.step import PLATFORM  # loads onnxruntime
+
     bundle = Bundle(path)
     native = bundle.manifest.native
     library = None if native is None else native.kernels.get(PLATFORM)

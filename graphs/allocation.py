@@ -1,0 +1,106 @@
+"""What ONNX Runtime and the C library take beyond the tensors of a graph. Measured on onnxruntime 1.31 on one thread."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import onnx_ir as ir
+
+from graphs.tensor_size import TensorSize
+
+Sizes = Mapping[ir.Value, TensorSize]
+
+PAGE = 4096
+MAPPED = 16384
+"""Buffers from this size on are pages of their own, as the driver tells the C library."""
+
+HEADER = 96
+"""Of such a buffer: what the C library writes in front of it, and the alignment that the runtime asks for."""
+
+CONV_BLOCK = TensorSize(ir.DataType.FLOAT, (128, 128))
+"""The part of the unfolded input that a convolution has in memory at once, where it has more pixels than filters."""
+
+HEAP_EXPONENT = 0.725
+"""TopK keeps a heap of the k best of n if k < n to this power, else it sorts the places of all."""
+
+IN_PLACE = {"Relu", "Clip", "Sigmoid", "Tanh", "Softmax"}
+"""Standard operators that take the memory of their input where nothing reads it behind them."""
+
+
+def resident(size: int) -> int:
+    """Bytes of memory that a buffer of `size` bytes takes."""
+    return size if size < MAPPED else -(-(size + HEADER) // PAGE) * PAGE
+
+
+def scratch(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
+    """The buffers that an operator of ONNX Runtime needs while it runs, as far as they are large."""
+    rule = _RULES.get(node.op_type) if node.domain == "" else None
+    known = all(value is None or value in sizes for value in (*node.inputs[:2], *node.outputs[:1]))
+    return rule(node, sizes) if rule is not None and known else ()
+
+
+def sorts_all(elements: int, kept: int) -> bool:
+    """Whether TopK sorts the places of all elements."""
+    return kept >= 4 and math.log2(kept) >= HEAP_EXPONENT * math.log2(elements)
+
+
+def _of(value: ir.Value | None, sizes: Sizes) -> TensorSize:
+    assert value is not None
+    return sizes[value]
+
+
+def _top(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
+    elements, kept = _of(node.inputs[0], sizes).elements, sizes[node.outputs[0]].elements
+    return [TensorSize(ir.DataType.INT64, (elements if sorts_all(elements, kept) else kept,))]
+
+
+def _places(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
+    """NonZero collects its places, then copies them."""
+    return [sizes[node.outputs[0]]]
+
+
+def _scatter(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
+    """ScatterElements copies the places that it is given."""
+    return [_of(node.inputs[1], sizes)]
+
+
+def _select(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
+    """Where makes a tensor of what it takes from each side."""
+    return [sizes[node.outputs[0]]] * 2
+
+
+def _conv(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
+    """The input unfolded to a matrix, whole where there are more filters than pixels, else a block at a time."""
+    weight, result = _of(node.inputs[1], sizes).shape, sizes[node.outputs[0]].shape
+    if _is_pointwise(node, weight):
+        return []
+    filters, pixels = weight[0] // _group(node), math.prod(result[2:])
+    return [TensorSize(ir.DataType.FLOAT, (math.prod(weight[1:]), pixels))] if filters > pixels else [CONV_BLOCK]
+
+
+def _conv_transpose(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
+    """The output of one image and group, not yet folded."""
+    source, weight = (_of(value, sizes).shape for value in node.inputs[:2])
+    return [TensorSize(ir.DataType.FLOAT, (math.prod(weight[1:]), math.prod(source[2:])))]
+
+
+def _is_pointwise(node: ir.Node, weight: Sequence[int]) -> bool:
+    """A convolution that is a matrix product as it stands."""
+    return set(weight[2:]) == {1} and _all(node, "strides", 1) and _all(node, "pads", 0)
+
+
+def _all(node: ir.Node, name: str, wanted: int) -> bool:
+    return name not in node.attributes or set(node.attributes[name].as_ints()) == {wanted}
+
+
+def _group(node: ir.Node) -> int:
+    return int(node.attributes["group"].as_int()) if "group" in node.attributes else 1
+
+
+_RULES: Mapping[str, Callable[[ir.Node, Sizes], Sequence[TensorSize]]] = {
+    "TopK": _top,
+    "NonZero": _places,
+    "ScatterElements": _scatter,
+    "Where": _select,
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+}

@@ -1,0 +1,43 @@
+/* Access to the kept elements, in any order. */
+#pragma once
+
+#include "conv_weight_gradient.h"
+#include "conv_weight_gradient_vector.h"
+
+static inline size_t bit_count(uint64_t bits) { return (size_t)__builtin_popcountll(bits); }
+static inline uint64_t lowest(size_t count) { return count < 64 ? ((uint64_t)1 << count) - 1 : ~(uint64_t)0; }
+
+/* The 64 bits from that of `element` on; zeros past the end. */
+static inline uint64_t bits_at(const struct Stored *x, size_t element) {
+    size_t byte = element / 8, shift = element % 8;
+    uint8_t last[9] = {0};
+    const uint8_t *from = x->bits + byte;
+    if (byte + 9 > x->bytes) {
+        if (byte < x->bytes)
+            memcpy(last, from, x->bytes - byte);
+        from = last;
+    }
+    uint64_t low;
+    memcpy(&low, from, 8);
+    return low >> shift | (uint64_t)from[8] << 1 << (63 - shift);
+}
+
+/* How many elements are kept before this one. */
+static inline size_t kept_before(const struct Stored *x, size_t element) {
+    size_t at = element / PART * PART, kept = x->starts[element / PART].value;
+    for (; at + 64 <= element; at += 64)
+        kept += bit_count(bits_at(x, at));
+    return kept + bit_count(bits_at(x, at) & lowest(element - at));
+}
+
+/* Some values as float32; writes up to LANES more. */
+static inline void copy_values(const struct Stored *x, size_t first, size_t count, float *to) {
+    const float *floats = (const float *)x->values + first;
+    const half *halves = (const half *)x->values + first;
+    if (first + count + LANES <= x->kept)
+        for (size_t i = 0; i < count; i += LANES)
+            store(to + i, x->halves ? load_halves(halves + i) : load(floats + i));
+    else
+        for (size_t i = 0; i < count; i++)
+            to[i] = x->halves ? (float)halves[i] : floats[i];
+}
