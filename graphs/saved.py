@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphs.build import produced_by
-from graphs.regions import saved_values
+from graphs.regions import backward_nodes, saved_values
 from graphs.sizes import find_sizes
 from graphs.tensor_size import TensorSize
 
@@ -63,13 +63,15 @@ class Store:
 
 
 def find_stores(graph: ir.Graph) -> tuple[Store, ...]:
+    """The images are pruned in the backward pass and wait, if for anything, as what they are."""
+    backward = backward_nodes(graph)
     ratios = {
         value: number
         for node in graph
         if node.op_type == "Split" and _reads_ratios(node)
         for number, value in enumerate(node.outputs)
     }
-    keepers = [node for node in graph if node.op_type in KEEPERS]
+    keepers = [node for node in graph if node.op_type in KEEPERS and node not in backward]
     return tuple(Store(tuple(ratios[ratio] for ratio in _ratios(node)), node.op_type == PAIR) for node in keepers)
 
 

@@ -114,11 +114,15 @@ static void set_cursors(const struct Plan *plan, const struct Tile *tile, const 
     const struct Convolution *conv = plan->conv;
     size_t plane = conv->rows.size * conv->columns.size;
     memset(work->cursors, 0, tile->images * work->cursor_pitch * sizeof(size_t));
-    for (size_t image = 0; image < tile->images; image++)
-        for (size_t channel = 0; channel < part->channels; channel++) {
-            size_t number = (tile->image + image) * conv->channels + part->channel + channel;
-            work->cursors[image * work->cursor_pitch + channel] = kept_before(&conv->x, number * plane);
+    for (size_t image = 0; image < tile->images; image++) {
+        size_t *cursors = work->cursors + image * work->cursor_pitch;
+        size_t element = ((tile->image + image) * conv->channels + part->channel) * plane;
+        size_t kept = kept_before(&conv->x, element);
+        for (size_t channel = 0; channel < part->channels; channel++, element += plane) {
+            cursors[channel] = kept;
+            kept += kept_among(&conv->x, element, plane);
         }
+    }
 }
 
 /* Adds to the sums of a block what the lists have for one phase: [rows of taps][columns of taps] in small blocks. */

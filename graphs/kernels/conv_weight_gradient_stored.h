@@ -22,12 +22,18 @@ static inline uint64_t bits_at(const struct Stored *x, size_t element) {
     return low >> shift | (uint64_t)from[8] << 1 << (63 - shift);
 }
 
+/* How many of `count` elements are kept. */
+static inline size_t kept_among(const struct Stored *x, size_t first, size_t count) {
+    size_t kept = 0;
+    for (size_t at = 0; at < count; at += 64)
+        kept += bit_count(bits_at(x, first + at) & lowest(count - at));
+    return kept;
+}
+
 /* How many elements are kept before this one. */
 static inline size_t kept_before(const struct Stored *x, size_t element) {
-    size_t at = element / PART * PART, kept = x->starts[element / PART].value;
-    for (; at + 64 <= element; at += 64)
-        kept += bit_count(bits_at(x, at));
-    return kept + bit_count(bits_at(x, at) & lowest(element - at));
+    size_t part = element / PART;
+    return x->starts[part].value + kept_among(x, part * PART, element - part * PART);
 }
 
 /* Some values as float32; writes up to LANES more. */

@@ -43,16 +43,13 @@ def _sparsify(graph: ir.Graph, gradient: ir.Node, ratio: ir.Value) -> ir.Value:
     """Puts Sparsify behind the activation and Densify before `gradient`; returns the kept values."""
     activation = gradient.inputs[1]
     assert activation is not None
-    save = Builder(graph, EARLY)
+    save = Builder(graph, LATE if activation.is_graph_input() else EARLY)  # an input waits anyway
     values, bits = save.own("Sparsify", 2, activation, ratio)
     shape = save.op("Shape", activation)
     restore = Builder(graph, LATE)
     (dense,) = restore.own("Densify", 1, values, bits, shape)
     dense.shape, dense.type = activation.shape, activation.type
-    if activation.is_graph_input():
-        save.after(producer(ratio))
-    else:
-        save.after(producer(activation))
+    save.after(producer(ratio if activation.is_graph_input() else activation))
     restore.before(gradient)
     gradient.replace_input_with(1, dense)
     return values
