@@ -2,12 +2,13 @@
 
     python -m benchmarks.conv_weight_gradient [--network resnet50] [--rounds 7] [--json]
 
-The contestants take turns in one process; every figure is a median of the process's CPU time, in milliseconds. `ratio` is
-the share that is pruned. TOOLCHAIN_ISA=avx2 chooses the kernels for AVX2; with ONEDNN_MAX_CPU_ISA=AVX2 and
+The contestants take turns in one process; every figure is a median of the process's CPU time, in milliseconds. The
+numbers 0 to 0.95 are prune ratios. TOOLCHAIN_ISA=avx2 chooses the kernels for AVX2; with ONEDNN_MAX_CPU_ISA=AVX2 and
 OPENBLAS_CORETYPE=Haswell, PyTorch and OpenBLAS do without AVX-512 too.
 """
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -126,6 +127,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    gc.disable()
     network = NETWORKS[arguments.network]
     measured = {}
     for layer in network.layers:

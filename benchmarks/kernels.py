@@ -23,7 +23,7 @@ from graphs.kernels.build import PLATFORMS
 
 SHAPE = (8, 256, 56, 56)
 RATIOS = (0.5, 0.7, 0.9, 0.95, 0.99)
-KEPT = (np.float32, np.uint8)
+KEPT, DENSE = (np.float32, np.uint8), (np.float32,)
 PLATFORM = f"linux-{platform.machine()}"
 
 
@@ -40,24 +40,46 @@ class Case:
 def cases() -> list[Case]:
     """The operators that do little else than move memory."""
     x = np.random.default_rng(0).standard_normal(SHAPE, dtype=np.float32)
-    center = np.full(SHAPE[1], 0.1, np.float32)
-    shape = np.array(SHAPE, np.int64)
     bits = np.packbits(x > 0, bitorder="little")
-    found = [
-        Case("PackPositive", "PackPositive", [x], (np.uint8,)),
-        Case("ApplyMask", "ApplyMask", [x, bits], (np.float32,)),
-    ]
+    found = [Case("PackPositive", "PackPositive", [x], (np.uint8,)), Case("ApplyMask", "ApplyMask", [x, bits], DENSE)]
     for ratio in RATIOS:
-        given = [x, np.array([ratio], np.float32)]
-        values, places = _session(Case("", "Sparsify", given, KEPT), 1).run(None, {"x0": given[0], "x1": given[1]})
-        found += [
-            Case(f"Sparsify {ratio}", "Sparsify", given, KEPT),
-            Case(f"Sparsify {ratio} with center", "Sparsify", [*given, center], KEPT),
-            Case(f"Sparsify {ratio} of a ReLU", "Sparsify", [np.maximum(x, 0), given[1]], KEPT),
-            Case(f"SparsifyHalf {ratio}", "SparsifyHalf", given, (np.float16, np.uint8)),
-            Case(f"Densify {ratio}", "Densify", [values, places, shape], (np.float32,)),
-            Case(f"Densify {ratio} from float16", "Densify", [values.astype(np.float16), places, shape], (np.float32,)),
-        ]
+        found += [*_cases_of_one_layer(x, ratio), *_cases_of_two_layers(x, ratio)]
+    return found
+
+
+def _cases_of_one_layer(x: np.ndarray, ratio: float) -> list[Case]:
+    center, shape = np.full(SHAPE[1], 0.1, np.float32), np.array(SHAPE, np.int64)
+    given = [x, np.array([ratio], np.float32)]
+    values, places = outputs_of(Case("", "Sparsify", given, KEPT))
+    higher = np.array([1 - (1 - ratio) * 0.7], np.float32)
+    return [
+        Case(f"Sparsify {ratio}", "Sparsify", given, KEPT),
+        Case(f"Sparsify {ratio} with center", "Sparsify", [*given, center], KEPT),
+        Case(f"Sparsify {ratio} of a ReLU", "Sparsify", [np.maximum(x, 0), given[1]], KEPT),
+        Case(f"SparsifyHalf {ratio}", "SparsifyHalf", given, (np.float16, np.uint8)),
+        Case(f"Densify {ratio}", "Densify", [values, places, shape], DENSE),
+        Case(f"Densify {ratio} from float16", "Densify", [values.astype(np.float16), places, shape], DENSE),
+        Case(f"Narrow {ratio} to {higher[0]:.3g}", "Narrow", [values, places, shape, higher], KEPT),
+    ]
+
+
+def _cases_of_two_layers(x: np.ndarray, ratio: float) -> list[Case]:
+    mean, slope, bias = (np.full(SHAPE[1], number, np.float32) for number in (0.1, 1.5, -0.3))
+    ratios = [np.array([ratio], np.float32)] * 2
+    pair = Case(f"SparsifyPair {ratio}", "SparsifyPair", [x, *ratios, mean, slope, bias], (*KEPT, np.int64))
+    values, places, bounds = outputs_of(pair)
+    stored = [values, places, np.array(SHAPE, np.int64), bounds]
+    return [
+        pair,
+        Case(f"SelectNorm {ratio}", "SelectNorm", stored, KEPT),
+        Case(f"SelectConv {ratio}", "SelectConv", [*stored, slope, bias], KEPT),
+    ]
+
+
+def outputs_of(case: Case) -> list[np.ndarray]:
+    """What the operator gives, computed once."""
+    feeds = {f"x{number}": array for number, array in enumerate(case.inputs) if array is not None}
+    found: list[np.ndarray] = _session(case, 1).run(None, feeds)
     return found
 
 

@@ -5,9 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import onnx_ir as ir
 
-from graphs.tensor_size import TensorSize
-
-Sizes = Mapping[ir.Value, TensorSize]
+from graphs.tensor_size import Sizes, TensorSize
 
 PAGE = 4096
 MAPPED = 16384
@@ -16,11 +14,14 @@ MAPPED = 16384
 HEADER = 96
 """Of such a buffer: what the C library writes in front of it, and the alignment that the runtime asks for."""
 
+RUN_BYTES, NODE_BYTES = 200_000, 80
+"""What a run takes besides its tensors, and for each node of its graph."""
+
 CONV_BLOCK = TensorSize(ir.DataType.FLOAT, (128, 128))
 """The part of the unfolded input that a convolution has in memory at once, where it has more pixels than filters."""
 
 HEAP_EXPONENT = 0.725
-"""TopK keeps a heap of the k best of n if k < n to this power, else it sorts the places of all."""
+"""TopK of k of n elements sorts if k is n to this power or more."""
 
 IN_PLACE = {"Relu", "Clip", "Sigmoid", "Tanh", "Softmax"}
 """Standard operators that take the memory of their input where nothing reads it behind them."""
@@ -38,8 +39,14 @@ def scratch(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
     return rule(node, sizes) if rule is not None and known else ()
 
 
-def sorts_all(elements: int, kept: int) -> bool:
-    """Whether TopK sorts the places of all elements."""
+def sorted_places(node: ir.Node, sizes: Sizes) -> TensorSize | None:
+    """The places of all elements, which TopK sorts besides if it has to keep many of them; None for other operators."""
+    source = node.inputs[0] if node.op_type == "TopK" else None
+    return TensorSize(ir.DataType.INT64, (sizes[source].elements,)) if source is not None and source in sizes else None
+
+
+def sorts(elements: int, kept: int) -> bool:
+    """Whether TopK sorts the places of all elements, because a heap of the best would be slower."""
     return kept >= 4 and math.log2(kept) >= HEAP_EXPONENT * math.log2(elements)
 
 
@@ -48,9 +55,9 @@ def _of(value: ir.Value | None, sizes: Sizes) -> TensorSize:
     return sizes[value]
 
 
-def _top(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
-    elements, kept = _of(node.inputs[0], sizes).elements, sizes[node.outputs[0]].elements
-    return [TensorSize(ir.DataType.INT64, (elements if sorts_all(elements, kept) else kept,))]
+def _heap(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
+    """TopK keeps a heap of places, unless it sorts them."""
+    return [TensorSize(ir.DataType.INT64, (sizes[node.outputs[0]].elements,))]
 
 
 def _places(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
@@ -97,10 +104,15 @@ def _group(node: ir.Node) -> int:
 
 
 _RULES: Mapping[str, Callable[[ir.Node, Sizes], Sequence[TensorSize]]] = {
-    "TopK": _top,
+    "TopK": _heap,
     "NonZero": _places,
     "ScatterElements": _scatter,
     "Where": _select,
     "Conv": _conv,
     "ConvTranspose": _conv_transpose,
 }
+
+
+def fixed_bytes(graph: ir.Graph) -> int:
+    """What a run takes that no tensor is: the runtime's books on its values, and gaps between small buffers."""
+    return RUN_BYTES + NODE_BYTES * len(graph)

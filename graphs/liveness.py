@@ -5,13 +5,11 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from graphs.allocation import IN_PLACE, resident, scratch
+from graphs.allocation import IN_PLACE, resident, scratch, sorted_places, sorts
 from graphs.ops.aliases import memory_of
 from graphs.passes.schedule import UPDATED
-from graphs.sizes import TensorSize, find_sizes
-
-Sizes = Mapping[ir.Value, TensorSize]
-
+from graphs.sizes import find_sizes
+from graphs.tensor_size import Sizes, TensorSize
 
 @dataclass(frozen=True)
 class Peak:
@@ -39,7 +37,7 @@ def find_peak(graph: ir.Graph, batch: int, ratios: Sequence[float]) -> Peak:
     sizes = find_sizes(graph, batch, ratios)
     peak = Peak(0, "", ())
     for node, live in walk(list(graph), sizes):
-        total = sum(live.values()) + sum(resident(buffer.bytes) for buffer in scratch(node, sizes))
+        total = sum(live.values()) + sum(resident(buffer.bytes) for buffer in _scratch(node, sizes))
         if total > peak.bytes:
             peak = Peak(total, str(node.name), _largest(live))
     return peak
@@ -64,6 +62,13 @@ def turns(nodes: Sequence[ir.Node]) -> Iterator[Turn]:
         yield Turn(node, tuple(born), tuple(last.get(node, ())))
 
 
+def _scratch(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
+    places = sorted_places(node, sizes)
+    if places is not None and sorts(places.elements, sizes[node.outputs[0]].elements):
+        return [places]
+    return scratch(node, sizes)
+
+
 def _owners(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Value]:
     """For each value the one whose memory it is."""
     place = {node: index for index, node in enumerate(nodes)}
@@ -86,8 +91,8 @@ def _is_free_to_take(
     source = node.inputs[0] if node.op_type in IN_PLACE and node.domain == "" else None
     if source is None or source.shape is None or source not in owners or node.outputs[0].is_graph_output():
         return False
-    return last[owners[source]] == place[node] and owners[source] in owners
-    
+    return owners[source].producer() is not None and last[owners[source]] == place[node]
+
 
 def _last_readers(nodes: Sequence[ir.Node], owners: dict[ir.Value, ir.Value]) -> dict[ir.Node, list[ir.Value]]:
     """What each node is the last to read. What nobody reads stays: ONNX Runtime frees it with the graph's outputs."""
@@ -99,7 +104,7 @@ def _last_readers(nodes: Sequence[ir.Node], owners: dict[ir.Value, ir.Value]) ->
     kept = {owners[value] for value in owners if value.is_graph_output()}
     freed: dict[ir.Node, list[ir.Value]] = {}
     for value, node in last.items():
-        if value not in kept:
+        if value not in kept and value.producer() is not None:
             freed.setdefault(node, []).append(value)
     return freed
 

@@ -63,9 +63,14 @@ def _pair(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
     elements = _of(walk, node, 0).elements
     ratios = [walk.known[ratio] for ratio in node.inputs[1:3] if ratio in walk.known]
     kept = [kept_count(elements, float(ratio[0])) for ratio in ratios] or [elements, elements]
-    union = min(elements, max(max(kept), int(sum(kept) * UNION)))
+    union = united(elements, kept)
     values = TensorSize(ir.DataType.FLOAT, (union,))
     return [values, places(elements, union), TensorSize(ir.DataType.INT64, (6,))]
+
+
+def united(elements: int, kept: Sequence[int]) -> int:
+    """How many of `elements` are kept by one or more layers that keep so many each, as a rule."""
+    return min(elements, max(*kept, int(sum(kept) * UNION)))
 
 
 def _selected(ratio: int) -> Rule:

@@ -1,5 +1,6 @@
 """The size of a tensor, and how many elements of one are kept."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ class TensorSize:
     @property
     def bytes(self) -> int:
         return int(self.elements * self.dtype.bitwidth) // 8
+
+
+Sizes = Mapping[ir.Value, TensorSize]
 
 
 def kept_count(elements: int, ratio: float) -> int:

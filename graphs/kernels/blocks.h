@@ -10,8 +10,8 @@
  *   block_take(x, center, t, out, &count)  those of block_above, and writes them, less center, as block_compact does
  *   block_between(x, center, low, high, out, &above)  writes those above `low` and not above `high` in the same way and
  *                               returns how many; adds how many are above `high` to `above`
- *   nibbles_spread(bits, out, &fours)  the four-bit pieces of `bits` that are not zero, a byte each, and in `fours` which
- *                               of the 16 they are; may write 16 bytes whatever their number, which it returns
+ *   nibbles_spread(bits, out, &fours)  the four-bit pieces of `bits` that are not zero, a byte each, and in `fours`
+ *                               which of the 16 they are; may write 16 bytes whatever their number, which it returns
  *   nibbles_join(in, fours)     the inverse; may read 16 bytes
  */
 #pragma once
@@ -51,7 +51,8 @@ static inline uint64_t block_take(const float *x, float center, int32_t t, float
     return bits;
 }
 
-static inline size_t block_between(const float *x, float center, int32_t low, int32_t high, float *out, size_t *above) {
+static inline size_t block_between(const float *x, float center, int32_t low, int32_t high, float *out,
+                                   size_t *above) {
     uint64_t higher = block_above(x, center, high);
     *above += (size_t)__builtin_popcountll(higher);
     return compact_less(x, center, block_above(x, center, low) & ~higher, out);

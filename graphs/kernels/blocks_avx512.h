@@ -55,7 +55,8 @@ static inline uint64_t block_take(const float *x, float center, int32_t t, float
     return bits;
 }
 
-static inline size_t block_between(const float *x, float center, int32_t low, int32_t high, float *out, size_t *above) {
+static inline size_t block_between(const float *x, float center, int32_t low, int32_t high, float *out,
+                                   size_t *above) {
     uint64_t higher = 0;
     size_t count = 0;
     for (int i = 0; i < 64; i += 16) {

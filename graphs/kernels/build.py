@@ -73,14 +73,15 @@ def _build(platform: Platform, path: Path) -> None:
     with TemporaryDirectory(dir=_cache()) as folder:
         objects = compile_objects(platform, Path(folder))
         made = Path(folder) / LIBRARY
-        _zig("cc", "-target", platform.target, "-shared", "-s", "-o", str(made), *map(str, objects), "-lm")
+        options = ("-shared", "-s", "-Wl,-z,defs", "-o", str(made))
+        _zig("cc", "-target", platform.target, *options, *map(str, objects), "-lm")
         path.parent.mkdir(exist_ok=True)
         made.replace(path)
 
 
 def compile_objects(platform: Platform, folder: Path, options: Sequence[str] = OPTIONS) -> list[Path]:
     """Every source, the kernels once for each instruction set."""
-    jobs = [(SOURCES / name, "", ()) for name in sorted(ONCE)]
+    jobs: list[tuple[Path, str, tuple[str, ...]]] = [(SOURCES / name, "", ()) for name in sorted(ONCE)]
     for source in sorted(SOURCES.glob("*.c")):
         if source.name not in ONCE:
             jobs += [(source, isa, flags) for isa, flags in platform.instruction_sets.items()]

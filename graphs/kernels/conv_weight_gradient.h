@@ -74,11 +74,10 @@ static inline struct Phase phase_at(const struct Convolution *conv, size_t numbe
     return (struct Phase){row, column, taps_met(&conv->rows, row), taps_met(&conv->columns, column)};
 }
 
-/* Some rows of some images of x, and the pixels of the gradient that they meet. These are laid out row by row with
- * zeros around them. The zeros to the right of a row are those to the left of the next; below and above alike.
- * A tile is gone through in strips, of some images or of some rows of one. */
+/* Some images of x, or some rows of one, and the pixels of the gradient that they meet. These are laid out row by row
+ * with zeros around them. The zeros to the right of a row are those to the left of the next; below and above alike. */
 struct Tile {
-    size_t image, images, row, rows, strip_images, strip_rows;
+    size_t image, images, row, rows;
     ptrdiff_t first;               /* row of the gradient that is laid out */
     size_t stored;                 /* rows of each image, of the gradient and of zeros */
     size_t image_pitch, row_pitch; /* pixels from one to the next */
@@ -88,10 +87,6 @@ struct Tile {
 
 /* The rest of a tile of which the first line is set. */
 void complete_tile(const struct Convolution *, struct Tile *);
-
-static inline size_t strips_of(const struct Tile *tile) {
-    return ceil_divide(tile->images, tile->strip_images) * ceil_divide(tile->rows, tile->strip_rows);
-}
 
 /* Where in the first image's layout the pixels of the rows that the tile has of it go, in order. */
 void place_gradient(const struct Convolution *, const struct Tile *, uint16_t *places);
@@ -113,16 +108,15 @@ enum { GATHER_SLACK = 64 };
 
 void place_elements(const struct Convolution *, const struct Tile *, const struct Elements *);
 
-/* The kept values of one phase in some channels of a tile, [channel][strip]: those of entry i are begins[i] ..
- * begins[i + 1]. */
+/* The kept values of one phase in some channels of a tile: those of channel c are begins[c] .. begins[c + 1]. */
 struct Kept {
     uint16_t *places;
     float *values;
     uint32_t *begins;
-    uint16_t *order; /* [strip][channel]: by how many they have, as the processor predicts loops of equal lengths */
+    uint16_t *order; /* the channels by how many they have, as the processor predicts loops of equal lengths */
 };
 
-/* One channel of a strip on the way to the lists. */
+/* One channel and image of a tile on the way to the lists. */
 struct Passing {
     uint16_t *places, *phases;
     float *values;
@@ -134,12 +128,12 @@ struct Passing {
 void gather_kept(const struct Convolution *, const struct Tile *, const struct Elements *, size_t channel,
                  size_t channels, size_t *cursors, size_t cursor_pitch, const struct Passing *, struct Kept *);
 
-enum { PREFETCHED = 6 };
+enum { PREFETCHED = 8 };
 
 /* The sums of a block of taps that are next to each other in the layout, times some vectors of output channels. */
 struct Addition {
     struct Kept kept;
-    size_t channels, strip, strips;
+    size_t channels;
     const float *gradient; /* [pixel][vectors * LANES], moved on by the block's place among the taps of its phase */
     size_t pitch;          /* floats from a row of the gradient to the next */
     float *sums;           /* of the first channel, at the block's last tap */

@@ -1,5 +1,5 @@
 /* The innermost loops of ConvWeightGradient: the sums of a block stay in registers while the kept values of a channel
- * are gone through, each of which is multiplied with the pixels that it meets. A strip's sums begin with zero and are
+ * are gone through, each of which is multiplied with the pixels that it meets. A tile's sums begin with zero and are
  * added to those before: a long sum made of short ones is more exact than one made term by term. */
 
 #include "conv_weight_gradient.h"
@@ -22,11 +22,8 @@ static inline __attribute__((always_inline)) void add(const struct Addition *add
     if (rows * columns * vectors > MOST_SUMS)
         return;
     const struct Addition a = *addition;
-    const uint16_t *order = a.kept.order + a.strip * a.channels;
     for (size_t i = 0; i < a.channels; i++) {
-        size_t channel = order[i];
-        const uint32_t *range = a.kept.begins + channel * a.strips + a.strip;
-        size_t at = range[0], end = range[1];
+        size_t channel = a.kept.order[i], at = a.kept.begins[channel], end = a.kept.begins[channel + 1];
         float *sums = a.sums + channel * a.channel_pitch;
         Vector sum[MOST_SUMS];
         EACH_SUM(SUM = (Vector){0})

@@ -25,14 +25,25 @@ void place_elements(const struct Convolution *conv, const struct Tile *tile, con
         }
 }
 
+#if ISA_AVX512
+#define FOUR(n) n, n + 1, n + 2, n + 3
+#define SIXTEEN(n) FOUR(n), FOUR(n + 4), FOUR(n + 8), FOUR(n + 12)
+static const _Alignas(64) uint8_t bytes_in_order[64] = {SIXTEEN(0), SIXTEEN(16), SIXTEEN(32), SIXTEEN(48)};
+#endif
+
 /* The entries of the table whose bits are set. Returns how many. */
 static size_t gather(uint64_t bits, const uint16_t *table, uint16_t *to) {
 #if ISA_AVX512
-    size_t low = bit_count((uint32_t)bits);
+    size_t count = bit_count(bits);
     __m512i first = _mm512_loadu_si512(table), second = _mm512_loadu_si512(table + 32);
-    _mm512_storeu_si512(to, _mm512_maskz_compress_epi16((__mmask32)bits, first));
-    _mm512_storeu_si512(to + low, _mm512_maskz_compress_epi16((__mmask32)(bits >> 32), second));
-    return low + bit_count(bits >> 32);
+    __m512i numbers = _mm512_maskz_compress_epi8(bits, _mm512_load_si512(bytes_in_order));
+    __m512i low = _mm512_cvtepu8_epi16(_mm512_castsi512_si256(numbers));
+    _mm512_storeu_si512(to, _mm512_permutex2var_epi16(first, low, second));
+    if (count > 32) {
+        __m512i high = _mm512_cvtepu8_epi16(_mm512_extracti64x4_epi64(numbers, 1));
+        _mm512_storeu_si512(to + 32, _mm512_permutex2var_epi16(first, high, second));
+    }
+    return count;
 #else
     size_t count = bit_count(bits);
     for (size_t done = 0; done < count; done += 8)
@@ -79,79 +90,67 @@ static void part(const struct Passing *p, size_t count, size_t phases, struct Ke
     }
 }
 
-static void prefetch(const struct Stored *x, size_t element, size_t kept) {
-    const char *values = (const char *)x->values + kept * (x->halves ? sizeof(half) : sizeof(float));
-    __builtin_prefetch(values);
-    __builtin_prefetch(values + 64);
-    __builtin_prefetch(x->bits + element / 8);
+/* What `count` elements are stored in, if the values are about as many as those of some others. */
+static void prefetch(const struct Stored *x, size_t element, size_t count, size_t cursor, size_t kept) {
+    size_t size = x->halves ? sizeof(half) : sizeof(float);
+    const char *values = (const char *)x->values + cursor * size;
+    for (size_t byte = 0; byte < kept * size + 64; byte += 64)
+        __builtin_prefetch(values + byte);
+    for (size_t byte = 0; byte < count / 8 + 64; byte += 64)
+        __builtin_prefetch(x->bits + element / 8 + byte);
 }
 
-/* Adds the elements of some rows of a plane, `first` the first, to the lists; the values only if there are phases. */
-static size_t gather_rows(const struct Convolution *conv, size_t first, size_t count, const uint16_t *table,
-                          const uint16_t *phases, size_t cursor, const struct Passing *passing, struct Kept *lists) {
-    uint16_t *places = phases ? passing->places : lists->places + *passing->filled;
-    size_t kept = 0;
+/* Adds the elements of one image and channel to the lists. */
+static void gather_plane(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
+                         size_t image, size_t channel, size_t *cursor, const struct Passing *passing,
+                         struct Kept *lists) {
+    size_t width = conv->columns.size, plane = conv->rows.size * width, count = tile->rows * width, kept = 0;
+    size_t first = ((tile->image + image) * conv->channels + channel) * plane + tile->row * width;
+    bool one_phase = conv->rows.stride * conv->columns.stride == 1;
+    uint16_t *places = one_phase ? lists->places + *passing->filled : passing->places;
+    const uint16_t *table = elements->places + image * elements->pitch;
     for (size_t at = 0; at < count; at += 64) {
         uint64_t bits = bits_at(&conv->x, first + at) & lowest(count - at);
-        if (phases)
-            gather(bits, phases + at, passing->phases + kept);
+        if (!one_phase)
+            gather(bits, elements->phases + at, passing->phases + kept);
         kept += gather(bits, table + at, places + kept);
     }
-    if (phases) {
-        copy_values(&conv->x, cursor, kept, passing->values);
-        part(passing, kept, phase_count(conv), lists);
-    } else {
-        *passing->filled += (uint32_t)kept;
-    }
-    return kept;
-}
-
-/* Adds one image of a channel, strip by strip. */
-static void gather_plane(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
-                         size_t image, size_t plane, size_t entry, size_t *cursor, const struct Passing *passing,
-                         struct Kept *lists) {
-    size_t width = conv->columns.size, first = (plane * conv->rows.size + tile->row) * width, start = *cursor;
-    size_t phases = phase_count(conv), filled = *passing->filled;
-    bool one_phase = conv->rows.stride * conv->columns.stride == 1;
-    const uint16_t *table = elements->places + image * elements->pitch;
-    prefetch(&conv->x, first + PREFETCHED * conv->rows.size * width, cursor[PREFETCHED]);
-    for (size_t row = 0; row < tile->rows; row += tile->strip_rows, entry++) {
-        size_t at = row * width, count = least(tile->strip_rows, tile->rows - row) * width;
-        for (size_t phase = 0; phase < phases && image % tile->strip_images == 0; phase++)
-            lists[phase].begins[entry] = passing->filled[phase];
-        *cursor += gather_rows(conv, first + at, count, table + at, one_phase ? NULL : elements->phases + at, *cursor,
-                               passing, lists);
-    }
+    prefetch(&conv->x, first + PREFETCHED * plane, count, cursor[PREFETCHED], kept);
+    copy_values(&conv->x, *cursor, kept, one_phase ? lists->values + *passing->filled : passing->values);
+    *cursor += kept;
     if (one_phase)
-        copy_values(&conv->x, start, *cursor - start, lists->values + filled);
+        *passing->filled += (uint32_t)kept;
+    else
+        part(passing, kept, phase_count(conv), lists);
 }
 
 /* Counting sort; it matters little how channels of many values are sorted. */
-static void sort_channels(const uint32_t *begins, size_t strips, size_t channels, uint16_t *order) {
-    enum { BINS = 256 };
+static void sort_channels(struct Kept *list, size_t channels) {
+    enum { BINS = 64 };
     uint32_t starts[BINS + 1] = {0};
     for (size_t channel = 0; channel < channels; channel++)
-        starts[least(begins[channel * strips + 1] - begins[channel * strips], BINS - 1) + 1]++;
+        starts[least(list->begins[channel + 1] - list->begins[channel], BINS - 1) + 1]++;
     for (size_t bin = 1; bin < BINS; bin++)
         starts[bin] += starts[bin - 1];
     for (size_t channel = 0; channel < channels; channel++) {
-        size_t bin = least(begins[channel * strips + 1] - begins[channel * strips], BINS - 1);
-        order[starts[bin]++] = (uint16_t)channel;
+        size_t bin = least(list->begins[channel + 1] - list->begins[channel], BINS - 1);
+        list->order[starts[bin]++] = (uint16_t)channel;
     }
 }
 
 void gather_kept(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
                  size_t channel, size_t channels, size_t *cursors, size_t cursor_pitch, const struct Passing *passing,
                  struct Kept *lists) {
-    size_t phases = phase_count(conv), strips = strips_of(tile), row_strips = ceil_divide(tile->rows, tile->strip_rows);
+    size_t phases = phase_count(conv);
     memset(passing->filled, 0, phases * sizeof *passing->filled);
-    for (size_t i = 0; i < channels; i++)
+    for (size_t i = 0; i < channels; i++) {
+        for (size_t phase = 0; phase < phases; phase++)
+            lists[phase].begins[i] = passing->filled[phase];
         for (size_t image = 0; image < tile->images; image++)
-            gather_plane(conv, tile, elements, image, (tile->image + image) * conv->channels + channel + i,
-                         i * strips + image / tile->strip_images * row_strips, &cursors[image * cursor_pitch + i], passing, lists);
+            gather_plane(conv, tile, elements, image, channel + i, &cursors[image * cursor_pitch + i], passing, lists);
+    }
     for (size_t phase = 0; phase < phases; phase++) {
-        lists[phase].begins[channels * strips] = passing->filled[phase];
-        for (size_t strip = 0; strip < strips; strip++)
-            sort_channels(lists[phase].begins + strip, strips, channels, lists[phase].order + strip * channels);
+        lists[phase].begins[channels] = passing->filled[phase];
+        sort_channels(&lists[phase], channels);
     }
 }

@@ -11,12 +11,12 @@
 
 /* Sizes for a first cache of 32 or 64 KiB and a second one of 1 MiB or more. */
 enum {
-    BLOCK_BYTES = 40 << 10,     /* of the gradient in a strip, for a block of output channels */
-    GRADIENT_BYTES = 512 << 10, /* in a tile, for all output channels of a task */
+    BLOCK_BYTES = 40 << 10,     /* of the gradient in a tile, for a block of output channels */
+    GRADIENT_BYTES = 512 << 10, /* for all output channels of a task */
     SUMS_BYTES = 1 << 20,       /* of a task, or of all groups */
     MOST_GROUPS = 8,
     MOST_CHANNELS = 512, /* of a task */
-    LISTED = 1 << 17,    /* elements whose kept values are in lists at once */
+    LISTED = 1 << 15,    /* elements whose kept values are in lists at once */
     MOST_PIXELS = 1 << 16,
 };
 
@@ -25,8 +25,8 @@ struct Plan {
     size_t phases, taps;
     size_t vectors, block;           /* of all output channels, of a block */
     size_t groups, group_images;
-    struct Tile tile;                /* the first one */
-    size_t tile_pixels, strips;      /* the most that a tile has */
+    struct Tile tile;   /* the first one */
+    size_t tile_pixels; /* the most that one has */
     size_t task_vectors, task_channels, listed_channels;
     float *sums; /* of all tasks, if there are groups */
     bool failed;
@@ -102,8 +102,8 @@ static size_t arrange(const struct Plan *plan, struct Work *work, char *memory) 
     for (size_t phase = 0; phase < plan->phases; phase++) {
         struct Kept list = {.places = take(memory, &taken, listed, sizeof(uint16_t)),
                             .values = take(memory, &taken, listed, sizeof(float)),
-                            .begins = take(memory, &taken, plan->listed_channels * plan->strips + 1, sizeof(uint32_t)),
-                            .order = take(memory, &taken, plan->listed_channels * plan->strips, sizeof(uint16_t))};
+                            .begins = take(memory, &taken, plan->listed_channels + 1, sizeof(uint32_t)),
+                            .order = take(memory, &taken, plan->listed_channels, sizeof(uint16_t))};
         if (memory)
             work->lists[phase] = list;
     }
@@ -151,19 +151,16 @@ static void add_lists(const struct Plan *plan, const struct Tile *tile, const st
                       const struct Work *work, size_t channel, size_t channels, bool first) {
     for (size_t vector = 0, vectors; vector < part->vectors; vector += vectors) {
         vectors = block_at(plan, part, vector);
-        struct Addition addition = {
-            .channels = channels,
-            .strips = strips_of(tile),
-            .gradient = work->gradient + vector * LANES * tile->pixels,
-            .sums = work->sums + plan->taps * LANES * (vector * part->channels + vectors * channel)};
-        for (size_t strip = 0; strip < addition.strips; strip++)
-            for (size_t number = 0; number < plan->phases; number++) {
-                struct Phase phase = phase_at(plan->conv, number);
-                addition.kept = work->lists[number];
-                addition.strip = strip;
-                addition.first = first && !strip;
-                add_phase(plan, tile, &phase, vectors, addition);
-            }
+        float *sums = work->sums + plan->taps * LANES * (vector * part->channels + vectors * channel);
+        for (size_t number = 0; number < plan->phases; number++) {
+            struct Phase phase = phase_at(plan->conv, number);
+            struct Addition addition = {.kept = work->lists[number],
+                                        .channels = channels,
+                                        .gradient = work->gradient + vector * LANES * tile->pixels,
+                                        .sums = sums,
+                                        .first = first};
+            add_phase(plan, tile, &phase, vectors, addition);
+        }
     }
 }
 
@@ -267,15 +264,16 @@ static size_t pixels_of(const struct Convolution *conv, size_t images, size_t ro
 }
 
 /* As many rows of an image, or as many images, as have at most so many pixels, in equal portions if in several. */
-static void fit(const struct Plan *plan, size_t pixels, size_t *images, size_t *rows) {
+static void choose_tile(struct Plan *plan, size_t pixels) {
     const struct Convolution *conv = plan->conv;
-    size_t all = conv->rows.size, stride = conv->rows.stride, fitting = 1;
-    *rows = all;
-    for (size_t portions = 2; pixels_of(conv, 1, *rows) > pixels && *rows > stride; portions++)
-        *rows = ceil_divide(ceil_divide(all, portions), stride) * stride;
-    while (*rows == all && fitting < plan->group_images && pixels_of(conv, fitting + 1, all) <= pixels)
-        fitting++;
-    *images = ceil_divide(plan->group_images, ceil_divide(plan->group_images, fitting));
+    size_t all = conv->rows.size, stride = conv->rows.stride, images = 1, rows = all;
+    for (size_t portions = 2; pixels_of(conv, 1, rows) > pixels && rows > stride; portions++)
+        rows = ceil_divide(ceil_divide(all, portions), stride) * stride;
+    while (rows == all && images < plan->group_images && pixels_of(conv, images + 1, all) <= pixels)
+        images++;
+    plan->tile.images = ceil_divide(plan->group_images, ceil_divide(plan->group_images, images));
+    plan->tile.rows = rows;
+    plan->tile_pixels = pixels_of(conv, plan->tile.images, rows);
 }
 
 static void choose_sizes(struct Plan *plan) {
@@ -292,13 +290,9 @@ static void choose_sizes(struct Plan *plan) {
     plan->group_images = ceil_divide(conv->images, groups);
     plan->groups = ceil_divide(conv->images, plan->group_images);
     size_t vector_bytes = LANES * sizeof(float);
-    fit(plan, BLOCK_BYTES / vector_bytes / plan->block, &plan->tile.strip_images, &plan->tile.strip_rows);
-    size_t strip_bytes = pixels_of(conv, plan->tile.strip_images, plan->tile.strip_rows) * vector_bytes;
-    size_t vectors = GRADIENT_BYTES / strip_bytes / plan->block * plan->block;
+    choose_tile(plan, BLOCK_BYTES / vector_bytes / plan->block);
+    size_t vectors = GRADIENT_BYTES / (plan->tile_pixels * vector_bytes) / plan->block * plan->block;
     plan->task_vectors = least(plan->vectors, most(plan->block, vectors));
-    fit(plan, GRADIENT_BYTES / vector_bytes / plan->task_vectors, &plan->tile.images, &plan->tile.rows);
-    plan->tile_pixels = pixels_of(conv, plan->tile.images, plan->tile.rows);
-    plan->strips = strips_of(&plan->tile);
     size_t channels = SUMS_BYTES / (plan->task_vectors * vector_bytes * plan->taps);
     channels = most(1, least(MOST_CHANNELS, channels));
     plan->task_channels = ceil_divide(conv->channels, ceil_divide(conv->channels, channels));

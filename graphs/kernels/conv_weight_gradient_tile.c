@@ -72,8 +72,12 @@ static void transpose(const float *from, size_t pitch, size_t channels, size_t c
         Vector square[LANES];
         for (size_t channel = 0; channel < LANES; channel++)
             __builtin_prefetch(from + channel * pitch + pixel + count, 0, 2);
-        for (size_t channel = 0; channel < LANES; channel++)
-            square[channel] = channel < channels ? load(from + channel * pitch + pixel) : (Vector){0};
+        if (channels == LANES)
+            for (size_t channel = 0; channel < LANES; channel++)
+                square[channel] = load(from + channel * pitch + pixel);
+        else
+            for (size_t channel = 0; channel < LANES; channel++)
+                square[channel] = channel < channels ? load(from + channel * pitch + pixel) : (Vector){0};
         transpose_square(square);
         for (size_t i = 0; i < LANES; i++)
             store(to + places[pixel + i] * width, square[i]);

@@ -14,8 +14,11 @@ struct Densify {
     float *dense;
 };
 
-/* A part's values as float32, in the tensor itself or, where reading a little past them could leave it, in the buffer. */
+/* A part's values as float32: in the tensor itself or, where reading a little past them could leave it, in the
+ * buffer. */
 static const float *load_values(const struct Tensor *values, size_t first, size_t count, float *buffer) {
+    if (!count)
+        return buffer;
     if (values->type == FLOAT16)
         for (size_t i = 0; i < count; i++)
             buffer[i] = (float)((const half *)values->data)[first + i];

@@ -8,9 +8,10 @@
  *          const struct Operator OPERATOR(PackPositive) = {
  *              .name = "PackPositive", .inputs = {{FLOAT32}}, .outputs = {{UINT8}}, .compute = compute};
  *
- *      The file is compiled once for each instruction set, with exactly one of ISA_SCALAR, ISA_AVX2, ISA_AVX512 (with BW,
- *      DQ, VL, VBMI, VBMI2, BITALG and all of AVX2's) and ISA_NEON defined as 1, and the intrinsics of that one at hand.
- *      All in it is static but the operators. What other files shall call is declared in a header, renamed for each set:
+ *      The file is compiled once for each instruction set, with exactly one of ISA_SCALAR, ISA_AVX2, ISA_AVX512 (with
+ *      BW, DQ, VL, VBMI, VBMI2, BITALG and all of AVX2's) and ISA_NEON defined as 1, and the intrinsics of that one at
+ *      hand. All in it is static but the operators. What other files shall call is declared in a header, renamed for
+ *      each set:
  *
  *          #define places_expand FOR_ISA(places_expand)
  *

@@ -1,9 +1,10 @@
 /* The elements of a tensor that a mask of one bit an element (see masks.c) has set, in order.
  *
- * GatherMasked(x float32 [...], bits uint8 [ceil(n / 8)]) -> values float32 [v], v being the number of bits that are set
- * AddMasked(x float32 [...], values float32 [v], bits uint8) -> y float32 like x, in its place: the values added to those
- *     elements. A zero elsewhere may lose its sign.
- * ScatterMasked(values float32 [v], bits uint8, shape int64 [r]) -> y float32 [shape]: the values there, zeros elsewhere
+ * GatherMasked(x float32 [...], bits uint8 [ceil(n / 8)]) -> values float32 [v], v being how many bits are set
+ * AddMasked(x float32 [...], values float32 [v], bits uint8) -> y float32 like x, in its place: the values are added to
+ *     those elements; a zero elsewhere may lose its sign
+ * ScatterMasked(values float32 [v], bits uint8, shape int64 [r]) -> y float32 [shape]: the values there, zeros
+ *     elsewhere
  *
  * Bits past the end are ignored. Fails if there are not ceil(n / 8) bytes, or not as many values as bits that are set.
  */
@@ -28,7 +29,8 @@ static void gather_part(void *context, size_t part) {
         count += block_compact(x + i, words[i / 64], kept + count);
     if (i < size)
         count += block_compact(memcpy(last, x + i, (size - i) * sizeof *x), words[i / 64], kept + count);
-    memcpy((float *)job->values + job->mask.starts[part].value, kept, count * sizeof *kept);
+    if (count)
+        memcpy((float *)job->values + job->mask.starts[part].value, kept, count * sizeof *kept);
 }
 
 /* A part of a tensor that is zero but for the values. */
@@ -36,7 +38,8 @@ static void scattered_part(const struct Masked *job, size_t part, float scattere
     uint64_t words[PART_WORDS];
     float values[PART + EXPAND_SLACK], *next = values;
     const struct PartStart *start = &job->mask.starts[part];
-    memcpy(values, job->values + start[0].value, (start[1].value - start[0].value) * sizeof *values);
+    if (start[1].value > start[0].value)
+        memcpy(values, job->values + start[0].value, (start[1].value - start[0].value) * sizeof *values);
     places_part(&job->mask, part, words);
     for (size_t i = 0; i < PART_WORDS; i++)
         next += block_expand(next, words[i], scattered + 64 * i);
@@ -110,7 +113,9 @@ static OrtStatus *compute_gather(struct Call *call) {
     return with_mask(call, &call->inputs[1], call->inputs[0].count, gather);
 }
 
-static OrtStatus *compute_add(struct Call *call) { return with_mask(call, &call->inputs[2], call->inputs[0].count, add); }
+static OrtStatus *compute_add(struct Call *call) {
+    return with_mask(call, &call->inputs[2], call->inputs[0].count, add);
+}
 
 static OrtStatus *compute_scatter(struct Call *call) {
     struct Tensor shape;

@@ -3,7 +3,8 @@
  * PackMask(mask bool [...]) -> bits uint8 [ceil(n / 8)]
  * PackPositive(x float32 [...]) -> bits uint8 [ceil(n / 8)], which of the n elements are above zero; NaN is not
  * UnpackMask(bits uint8 [ceil(n / 8)], shape int64 [r]) -> mask bool [shape], the inverse of PackMask
- * ApplyMask(x float32 [...], bits uint8 [ceil(n / 8)]) -> y float32 like x, in its place: x where the bit is set, else 0
+ * ApplyMask(x float32 [...], bits uint8 [ceil(n / 8)]) -> y float32 like x, in its place: x where the bit is set, 0
+ *     elsewhere
  *
  * Bits past the end are ignored. UnpackMask and ApplyMask fail if there are not ceil(n / 8) bytes.
  */

@@ -36,60 +36,60 @@ enum { ORT_ATTRIBUTE_INT = 1, ORT_ATTRIBUTE_INTS = 2, ORT_ATTRIBUTE_FLOAT = 3 };
 #define ORT_GAP(first, last) void *gap_##first##_##last[(last) - (first) + 1]
 
 struct OrtApi {
-    OrtStatus *(*CreateStatus)(int code, const char *message);                                                     /* 0 */
+    OrtStatus *(*CreateStatus)(int code, const char *message);                                                /* 0 */
     ORT_GAP(1, 1);
-    const char *(*GetErrorMessage)(const OrtStatus *);                                                             /* 2 */
+    const char *(*GetErrorMessage)(const OrtStatus *);                                                        /* 2 */
     ORT_GAP(3, 25);
-    OrtStatus *(*CreateCustomOpDomain)(const char *name, OrtCustomOpDomain **);                                    /* 26 */
-    OrtStatus *(*CustomOpDomain_Add)(OrtCustomOpDomain *, const OrtCustomOp *);                                    /* 27 */
-    OrtStatus *(*AddCustomOpDomain)(OrtSessionOptions *, OrtCustomOpDomain *);                                     /* 28 */
+    OrtStatus *(*CreateCustomOpDomain)(const char *name, OrtCustomOpDomain **);                               /* 26 */
+    OrtStatus *(*CustomOpDomain_Add)(OrtCustomOpDomain *, const OrtCustomOp *);                               /* 27 */
+    OrtStatus *(*AddCustomOpDomain)(OrtSessionOptions *, OrtCustomOpDomain *);                                /* 28 */
     ORT_GAP(29, 48);
     OrtStatus *(*CreateTensorWithDataAsOrtValue)(const OrtMemoryInfo *, void *data, size_t bytes,
-                                                 const int64_t *shape, size_t rank, int type, OrtValue **);        /* 49 */
+                                                 const int64_t *shape, size_t rank, int type, OrtValue **);   /* 49 */
     ORT_GAP(50, 50);
-    OrtStatus *(*GetTensorMutableData)(OrtValue *, void **data);                                                   /* 51 */
+    OrtStatus *(*GetTensorMutableData)(OrtValue *, void **data);                                              /* 51 */
     ORT_GAP(52, 59);
-    OrtStatus *(*GetTensorElementType)(const OrtTensorTypeAndShapeInfo *, int *type);                              /* 60 */
-    OrtStatus *(*GetDimensionsCount)(const OrtTensorTypeAndShapeInfo *, size_t *rank);                             /* 61 */
-    OrtStatus *(*GetDimensions)(const OrtTensorTypeAndShapeInfo *, int64_t *shape, size_t rank);                   /* 62 */
+    OrtStatus *(*GetTensorElementType)(const OrtTensorTypeAndShapeInfo *, int *type);                         /* 60 */
+    OrtStatus *(*GetDimensionsCount)(const OrtTensorTypeAndShapeInfo *, size_t *rank);                        /* 61 */
+    OrtStatus *(*GetDimensions)(const OrtTensorTypeAndShapeInfo *, int64_t *shape, size_t rank);              /* 62 */
     ORT_GAP(63, 64);
-    OrtStatus *(*GetTensorTypeAndShape)(const OrtValue *, OrtTensorTypeAndShapeInfo **);                           /* 65 */
+    OrtStatus *(*GetTensorTypeAndShape)(const OrtValue *, OrtTensorTypeAndShapeInfo **);                      /* 65 */
     ORT_GAP(66, 68);
-    OrtStatus *(*CreateCpuMemoryInfo)(int allocator, int memory, OrtMemoryInfo **);                                /* 69 */
+    OrtStatus *(*CreateCpuMemoryInfo)(int allocator, int memory, OrtMemoryInfo **);                           /* 69 */
     ORT_GAP(70, 84);
-    OrtStatus *(*KernelInfoGetAttribute_float)(const OrtKernelInfo *, const char *name, float *);                  /* 85 */
-    OrtStatus *(*KernelInfoGetAttribute_int64)(const OrtKernelInfo *, const char *name, int64_t *);                /* 86 */
+    OrtStatus *(*KernelInfoGetAttribute_float)(const OrtKernelInfo *, const char *name, float *);             /* 85 */
+    OrtStatus *(*KernelInfoGetAttribute_int64)(const OrtKernelInfo *, const char *name, int64_t *);           /* 86 */
     ORT_GAP(87, 87);
-    OrtStatus *(*KernelContext_GetInputCount)(const OrtKernelContext *, size_t *);                                 /* 88 */
+    OrtStatus *(*KernelContext_GetInputCount)(const OrtKernelContext *, size_t *);                            /* 88 */
     ORT_GAP(89, 89);
-    OrtStatus *(*KernelContext_GetInput)(const OrtKernelContext *, size_t index, const OrtValue **);               /* 90 */
+    OrtStatus *(*KernelContext_GetInput)(const OrtKernelContext *, size_t index, const OrtValue **);          /* 90 */
     OrtStatus *(*KernelContext_GetOutput)(OrtKernelContext *, size_t index, const int64_t *shape, size_t rank,
-                                          OrtValue **);                                                            /* 91 */
+                                          OrtValue **);                                                       /* 91 */
     ORT_GAP(92, 92);
-    void (*ReleaseStatus)(OrtStatus *);                                                                            /* 93 */
-    void (*ReleaseMemoryInfo)(OrtMemoryInfo *);                                                                    /* 94 */
+    void (*ReleaseStatus)(OrtStatus *);                                                                       /* 93 */
+    void (*ReleaseMemoryInfo)(OrtMemoryInfo *);                                                               /* 94 */
     ORT_GAP(95, 95);
-    void (*ReleaseValue)(OrtValue *);                                                                              /* 96 */
+    void (*ReleaseValue)(OrtValue *);                                                                         /* 96 */
     ORT_GAP(97, 98);
-    void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo *);                                            /* 99 */
+    void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo *);                                       /* 99 */
     ORT_GAP(100, 100);
-    void (*ReleaseCustomOpDomain)(OrtCustomOpDomain *);                                                            /* 101 */
+    void (*ReleaseCustomOpDomain)(OrtCustomOpDomain *);                                                       /* 101 */
     ORT_GAP(102, 162);
     OrtStatus *(*KernelInfoGetAttributeArray_int64)(const OrtKernelInfo *, const char *name, int64_t *,
-                                                    size_t *count);                                                /* 163 */
+                                                    size_t *count);                                           /* 163 */
     ORT_GAP(164, 210);
-    OrtStatus *(*CreateOpAttr)(const char *name, const void *data, int count, int type, OrtOpAttr **);             /* 211 */
-    void (*ReleaseOpAttr)(OrtOpAttr *);                                                                            /* 212 */
+    OrtStatus *(*CreateOpAttr)(const char *name, const void *data, int count, int type, OrtOpAttr **);        /* 211 */
+    void (*ReleaseOpAttr)(OrtOpAttr *);                                                                       /* 212 */
     OrtStatus *(*CreateOp)(const OrtKernelInfo *, const char *op_type, const char *domain, int version,
                            const char **constraint_names, const int *constraint_types, int constraints,
                            const OrtOpAttr *const *attributes, int attribute_count, int input_count,
-                           int output_count, OrtOp **);                                                            /* 213 */
+                           int output_count, OrtOp **);                                                       /* 213 */
     OrtStatus *(*InvokeOp)(const OrtKernelContext *, const OrtOp *, const OrtValue *const *inputs, int input_count,
-                           OrtValue *const *outputs, int output_count);                                            /* 214 */
-    void (*ReleaseOp)(OrtOp *);                                                                                    /* 215 */
+                           OrtValue *const *outputs, int output_count);                                       /* 214 */
+    void (*ReleaseOp)(OrtOp *);                                                                               /* 215 */
     ORT_GAP(216, 273);
     OrtStatus *(*KernelContext_ParallelFor)(const OrtKernelContext *, void (*work)(void *, size_t), size_t count,
-                                            size_t batches, void *context);                                        /* 274 */
+                                            size_t batches, void *context);                                   /* 274 */
 };
 
 struct OrtApiBase {

@@ -194,7 +194,8 @@ static size_t count_nibbles(const uint64_t words[PART_WORDS]) {
 }
 
 struct Encoding {
-    const struct NewPlaces *places;
+    const uint8_t *bitmap;
+    size_t n;
     uint8_t *summary, *nibbles;
     struct EncodedPart {
         size_t start;  /* how many nibbles come before */
@@ -205,7 +206,7 @@ struct Encoding {
 static void count_part(void *context, size_t part) {
     const struct Encoding *job = context;
     uint64_t words[PART_WORDS];
-    load_words(job->places->bitmap, job->places->n, part, words);
+    load_words(job->bitmap, job->n, part, words);
     job->parts[part] = (struct EncodedPart){.start = count_nibbles(words)};
 }
 
@@ -215,12 +216,12 @@ static void encode_part(void *context, size_t part) {
     uint16_t fours[PART_WORDS];
     uint8_t spread[FOURS + NIBBLE_SLACK + 2];
     size_t first = job->parts[part].start, end = first % 2;
-    load_words(job->places->bitmap, job->places->n, part, words);
+    load_words(job->bitmap, job->n, part, words);
     spread[0] = 0;
     for (int i = 0; i < PART_WORDS; i++)
         end += nibbles_spread(words[i], spread + end, &fours[i]);
     spread[end] = 0;
-    memcpy(job->summary + part * SUMMARY_BYTES, fours, ceil_divide(fours_of(job->places->n, part), 8));
+    memcpy(job->summary + part * SUMMARY_BYTES, fours, ceil_divide(fours_of(job->n, part), 8));
     uint8_t *out = job->nibbles + first / 2;
     if (first % 2 && end > 1)
         job->parts[part].shared = (uint8_t)(spread[1] << 4);
@@ -230,7 +231,7 @@ static void encode_part(void *context, size_t part) {
 
 static size_t place_nibbles(const struct Encoding *job) {
     size_t start = 0;
-    for (size_t part = 0; part < parts_of(job->places->n); part++) {
+    for (size_t part = 0; part < parts_of(job->n); part++) {
         size_t count = job->parts[part].start;
         job->parts[part].start = start;
         start += count;
@@ -238,29 +239,41 @@ static size_t place_nibbles(const struct Encoding *job) {
     return start;
 }
 
-static OrtStatus *encode(struct Call *call, int index, struct Encoding *job) {
+static OrtStatus *write_parts(struct Call *call, int index, struct Encoding *job) {
     struct Tensor made;
-    size_t n = job->places->n;
-    pool_run(&call->pool, parts_of(n), count_part, job);
-    TRY(output_flat(call, index, summary_bytes(n) + ceil_divide(place_nibbles(job), 2), &made));
+    pool_run(&call->pool, parts_of(job->n), count_part, job);
+    TRY(output_flat(call, index, summary_bytes(job->n) + ceil_divide(place_nibbles(job), 2), &made));
     job->summary = made.data;
-    job->nibbles = job->summary + summary_bytes(n);
-    pool_run(&call->pool, parts_of(n), encode_part, job);
-    for (size_t part = 0; part < parts_of(n); part++)
+    job->nibbles = job->summary + summary_bytes(job->n);
+    pool_run(&call->pool, parts_of(job->n), encode_part, job);
+    for (size_t part = 0; part < parts_of(job->n); part++)
         if (job->parts[part].shared)
             job->nibbles[job->parts[part].start / 2] |= job->parts[part].shared;
     return NULL;
 }
 
-OrtStatus *places_finish(struct Call *call, int index, const struct NewPlaces *places) {
+static OrtStatus *write_coded(struct Call *call, int index, const uint8_t *bitmap, size_t n) {
     void *parts;
+    TRY(scratch(call, parts_of(n) * sizeof(struct EncodedPart), &parts));
+    OrtStatus *failure = write_parts(call, index, &(struct Encoding){.bitmap = bitmap, .n = n, .parts = parts});
+    free(parts);
+    return failure;
+}
+
+OrtStatus *places_write(struct Call *call, int index, const uint8_t *bitmap, size_t n, size_t k) {
+    struct Tensor made;
+    if (are_coded(n, k))
+        return write_coded(call, index, bitmap, n);
+    TRY(output_flat(call, index, ceil_divide(n, 8), &made));
+    if (n)
+        memcpy(made.data, bitmap, made.count);
+    return NULL;
+}
+
+OrtStatus *places_finish(struct Call *call, int index, const struct NewPlaces *places) {
     if (!places->coded)
         return NULL;
-    OrtStatus *failure = scratch(call, parts_of(places->n) * sizeof(struct EncodedPart), &parts);
-    if (!failure) {
-        failure = encode(call, index, &(struct Encoding){.places = places, .parts = parts});
-        free(parts);
-    }
+    OrtStatus *failure = write_coded(call, index, places->bitmap, places->n);
     free(places->bitmap);
     return failure;
 }

@@ -2,7 +2,8 @@
  *
  * Plain: a bit for each element, eight in a byte, the first in the lowest bit, zeros past the end: ceil(n / 8) bytes.
  * Coded, where 16 k < 3 n: a bit for each four elements that says whether any of them is kept, ceil(ceil(n / 4) / 8)
- * bytes; then the fours in which one is, four bits each, two in a byte, the first in the lower half, zeros past the end.
+ * bytes; then the fours in which one is, four bits each, two in a byte, the first in the lower half, zeros past the
+ * end.
  *
  * Tensors are worked on in parts of PART elements; the places of a part are PART_WORDS words of 64 bits.
  */
@@ -57,6 +58,7 @@ struct Places {
 #define places_part FOR_ISA(places_part)
 #define places_close FOR_ISA(places_close)
 #define places_expand FOR_ISA(places_expand)
+#define places_write FOR_ISA(places_write)
 #define places_begin FOR_ISA(places_begin)
 #define places_finish FOR_ISA(places_finish)
 
@@ -72,6 +74,9 @@ void places_close(struct Places *);
 
 /* Reads an input whole, as a plain bitmap of ceil(n / 64) words, zeros past the end. Fails as places_open does. */
 OrtStatus *places_expand(const struct Call *, const struct Tensor *places, size_t n, size_t k, uint64_t *bitmap);
+
+/* Makes output `index` of a plain bitmap of n bits, k of them set, zeros past the end. */
+OrtStatus *places_write(struct Call *, int index, const uint8_t *bitmap, size_t n, size_t k);
 
 /* Places while they are written: between the two calls, every part of the bitmap is to be filled by store_words, k bits
  * of it set. Output `index` is made by the one or the other. */

@@ -8,13 +8,29 @@
     EACH(SparsifyHalf) \
     EACH(Densify) \
     EACH(Narrow) \
+    EACH(SparsifyPair) \
+    EACH(SelectNorm) \
+    EACH(SelectConv) \
     EACH(PackMask) \
     EACH(UnpackMask) \
     EACH(ApplyMask) \
     EACH(GatherMasked) \
     EACH(AddMasked) \
     EACH(ScatterMasked) \
-    EACH(PackPositive)
+    EACH(PackPositive) \
+    EACH(ChannelMoments) \
+    EACH(BatchNormalize) \
+    EACH(BatchNormalizeRelu) \
+    EACH(ReluPack) \
+    EACH(BatchNormGradient) \
+    EACH(MaxPool) \
+    EACH(MaxPoolGradient) \
+    EACH(AdamUpdate) \
+    EACH(MomentumUpdate) \
+    EACH(AddInto) \
+    EACH(AddStrided) \
+    EACH(Copy) \
+    EACH(ConvWeightGradient)
 
 #if defined(__x86_64__)
 #define DECLARE(name) extern const struct Operator name##_scalar, name##_avx2, name##_avx512;
@@ -37,7 +53,9 @@ struct Custom {
 
 static struct Custom customs[OPERATOR_COUNT][INSTRUCTION_SETS];
 
-static const struct Operator *operator_of(const OrtCustomOp *custom) { return ((const struct Custom *)custom)->operator; }
+static const struct Operator *operator_of(const OrtCustomOp *custom) {
+    return ((const struct Custom *)custom)->operator;
+}
 
 static size_t slot_count(const struct Slot *slots) {
     size_t count = 0;

@@ -2,18 +2,16 @@
 
 #include "source.h"
 
-static void subtract(const float *restrict x, float center, size_t count, float *restrict out) {
-    for (size_t i = 0; i < count; i++)
-        out[i] = x[i] - center;
-}
-
-/* A block may begin and end within a plane, and hold many. */
-static void subtract_center(struct Reader *reader, size_t count, float *out) {
+/* They may begin and end within a plane, and be of many. */
+void source_transform(struct Reader *reader, const float *x, size_t count, float *out) {
     const struct Source *source = reader->source;
-    const float *x = (const float *)source->data + reader->next;
+    if (!is_by_channel(source)) {
+        memcpy(out, x, count * sizeof *x);
+        return;
+    }
     for (size_t i = 0; i < count;) {
         size_t taken = least(reader->left, count - i);
-        subtract(x + i, source->center[reader->channel], taken, out + i);
+        transform(source, reader->channel, x + i, taken, out + i);
         i += taken;
         reader->left -= taken;
         if (!reader->left) {
@@ -29,10 +27,8 @@ const float *source_some(struct Reader *reader, float buffer[64]) {
     if (source->is_half)
         for (size_t i = 0; i < count; i++)
             buffer[i] = (float)((const half *)source->data)[reader->next + i];
-    else if (source->center)
-        subtract_center(reader, count, buffer);
     else
-        memcpy(buffer, (const float *)source->data + reader->next, count * sizeof *buffer);
+        source_transform(reader, (const float *)source->data + reader->next, count, buffer);
     memset(buffer + count, 0, (64 - count) * sizeof *buffer);
     reader->next += count;
     return buffer;

@@ -1,4 +1,5 @@
-/* Where the elements that are selected from come: a tensor as it is, less a number for each channel, or from float16. */
+/* Where the elements that are selected from come: a tensor as it is or from float16; less a number for each channel;
+ * and times another plus a third, with zero for what is below zero. */
 #pragma once
 
 #include "places.h"
@@ -6,7 +7,7 @@
 struct Source {
     const void *data;
     bool is_half;
-    const float *center; /* of each channel, or null */
+    const float *center, *slope, *bias; /* of each channel; null for nothing to do; slope and bias go together */
     size_t n, channels, pixels;
 };
 
@@ -17,17 +18,60 @@ struct Reader {
     size_t channel, left; /* of the next element; how many of its plane are left */
 };
 
+/* The channels of a tensor [N, C, ...]; false: it has none. */
+static inline bool find_channels(const struct Tensor *dense, struct Source *source) {
+    if (dense->rank < 2)
+        return false;
+    source->channels = (size_t)dense->shape[1];
+    source->pixels = 1;
+    for (int axis = 2; axis < dense->rank; axis++)
+        source->pixels *= (size_t)dense->shape[axis];
+    return true;
+}
+
+/* Whether a tensor is one number for each channel. */
+static inline bool is_for_channels(const struct Tensor *numbers, const struct Source *source) {
+    return numbers->rank == 1 && (size_t)numbers->shape[0] == source->channels;
+}
+
+#define source_transform FOR_ISA(source_transform)
 #define source_some FOR_ISA(source_some)
+
+static inline bool is_by_channel(const struct Source *source) { return source->center || source->slope; }
 
 /* From the first element of a part on. */
 static inline struct Reader source_part(const struct Source *source, size_t part) {
     struct Reader reader = {.source = source, .next = part * PART};
-    if (source->center) {
+    if (is_by_channel(source)) {
         reader.channel = reader.next / source->pixels % source->channels;
         reader.left = source->pixels - reader.next % source->pixels;
     }
     return reader;
 }
+
+static inline float center_of(const struct Source *source, size_t channel) {
+    return source->center ? source->center[channel] : 0;
+}
+
+/* Elements of one channel, with all that is to be done to them. */
+static inline void transform(const struct Source *source, size_t channel, const float *restrict x, size_t count,
+                             float *restrict out) {
+    float center = center_of(source, channel);
+    if (!source->slope) {
+        for (size_t i = 0; i < count; i++)
+            out[i] = x[i] - center;
+        return;
+    }
+    float slope = source->slope[channel], bias = source->bias[channel];
+    for (size_t i = 0; i < count; i++) {
+        float y = (x[i] - center) * slope + bias;
+        out[i] = y < 0 ? 0 : y;
+    }
+}
+
+/* The next elements, `x` in place of the source's own, with all that is to be done to them. The reader's element
+ * stays. */
+void source_transform(struct Reader *, const float *x, size_t count, float *out);
 
 /* A block that is not in memory as it is wanted, or not within one channel. */
 const float *source_some(struct Reader *, float buffer[64]);
@@ -36,21 +80,26 @@ const float *source_some(struct Reader *, float buffer[64]);
  * less that, it is zero after the source's end. */
 static inline const float *source_block(struct Reader *reader, float buffer[64], float *center) {
     const struct Source *source = reader->source;
+    const float *x = (const float *)source->data + reader->next;
     *center = 0;
-    if (source->is_half || reader->next + 64 > source->n || (source->center && reader->left <= 64))
+    if (source->is_half || reader->next + 64 > source->n || (is_by_channel(source) && reader->left <= 64))
         return source_some(reader, buffer);
     reader->next += 64;
-    if (source->center) {
-        *center = source->center[reader->channel];
-        reader->left -= 64;
+    reader->left -= 64;
+    if (source->slope) {
+        transform(source, reader->channel, x, 64, buffer);
+        return buffer;
     }
-    return (const float *)source->data + reader->next - 64;
+    *center = center_of(source, reader->channel);
+    return x;
 }
 
 /* One element. */
 static inline float source_element(const struct Source *source, size_t i) {
     if (source->is_half)
         return (float)((const half *)source->data)[i];
-    float x = ((const float *)source->data)[i];
-    return source->center ? x - source->center[i / source->pixels % source->channels] : x;
+    float x = ((const float *)source->data)[i], y = x;
+    if (is_by_channel(source))
+        transform(source, i / source->pixels % source->channels, &x, 1, &y);
+    return y;
 }

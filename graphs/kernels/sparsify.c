@@ -2,10 +2,10 @@
  *     -> values float32 [k], places uint8 [m]
  * SparsifyHalf(the same) -> values float16 [k], places
  *
- * Keeps the k = floor(n (1 - prune_ratio)) of the n elements that are largest in magnitude, exactly: ties first in order,
- * NaN above infinity. k is computed in float64. The values are in the order of the elements; places.h has the form of
- * their places. With a center, it is dense less center[c] that is kept, c being the index along the second axis of
- * dense. Float16 values are rounded to nearest even, the largest finite number at most.
+ * Keeps the k = floor(n (1 - prune_ratio)) of the n elements that are largest in magnitude, exactly: ties first in
+ * order, NaN above infinity. k is computed in float64. The values are in the order of the elements; places.h has the
+ * form of their places. With a center, it is dense less center[c] that is kept, c being the index along the second axis
+ * of dense. Float16 values are rounded to nearest even, and at most the largest finite number.
  *
  * Fails if prune_ratio is not one number from 0 to 1, or center not one number for each channel.
  */
@@ -17,13 +17,9 @@ static OrtStatus *find_source(const struct Call *call, struct Source *source) {
     *source = (struct Source){.data = dense->data, .n = dense->count};
     if (center->rank < 0)
         return NULL;
-    if (dense->rank < 2 || center->rank != 1 || center->shape[0] != dense->shape[1])
+    if (!find_channels(dense, source) || !is_for_channels(center, source))
         return FAIL(call, "center is not one number for each channel of dense");
     source->center = center->data;
-    source->channels = (size_t)dense->shape[1];
-    source->pixels = 1;
-    for (int axis = 2; axis < dense->rank; axis++)
-        source->pixels *= (size_t)dense->shape[axis];
     return NULL;
 }
 

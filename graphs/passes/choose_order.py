@@ -4,11 +4,12 @@ from heapq import heapify, heappop, heappush
 
 import onnx_ir as ir
 
-from graphs.liveness import Sizes, walk
+from graphs.liveness import walk
 from graphs.passes.rewrite import Rewrite
 from graphs.passes.schedule import needs_of
 from graphs.regions import backward_nodes
 from graphs.sizes import find_sizes
+from graphs.tensor_size import Sizes
 
 BATCH = 8
 RATIO = 0.9

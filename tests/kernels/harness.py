@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from onnx import TensorProto, helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 
 from graphs.build import OWN_DOMAIN
 from graphs.kernels import library
@@ -110,13 +110,15 @@ def _model(
     attributes: dict[str, Attribute],
     outputs: tuple[type, ...],
     in_place: bool,
-):  # type: ignore[no-untyped-def]
+) -> ModelProto:
     """The node alone; or between copies, so that it reads and writes memory that is nobody else's."""
     names = ["" if kind is None else f"x{number}" for number, kind in enumerate(inputs)]
     results = [f"y{number}" for number in range(len(outputs))]
     mine = [name and f"{name}.copy" for name in names] if in_place else names
     theirs = [f"{name}.own" for name in results] if in_place else results
-    nodes = [helper.make_node(op_type, mine, theirs, domain=OWN_DOMAIN, **attributes)]
+    node = helper.make_node(op_type, mine, theirs, domain=OWN_DOMAIN)
+    node.attribute.extend(helper.make_attribute(name, value) for name, value in attributes.items())
+    nodes = [node]
     if in_place:
         before = [_copy(name, copy) for name, copy in zip(names, mine, strict=True) if name]
         after = [_copy(own, name) for own, name in zip(theirs, results, strict=True)]
@@ -131,11 +133,11 @@ def _model(
     return helper.make_model(graph, ir_version=10, opset_imports=opsets)
 
 
-def _copy(name: str, copy: str):  # type: ignore[no-untyped-def]
+def _copy(name: str, copy: str) -> NodeProto:
     """Concat of one tensor, which the runtime never does in place."""
     return helper.make_node("Concat", [name], [copy], axis=0)
 
 
-def _described(name: str, kind: type):  # type: ignore[no-untyped-def]
+def _described(name: str, kind: type) -> ValueInfoProto:
     elements = TensorProto.BOOL if kind is np.bool_ else helper.np_dtype_to_tensor_dtype(np.dtype(kind))
     return helper.make_tensor_value_info(name, elements, None)

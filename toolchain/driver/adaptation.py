@@ -7,9 +7,10 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-from toolchain.driver.budget import fit_ratios, kept_bytes
+from toolchain.driver.budget import Work, fit_ratios, probe_work, require_fit
 from toolchain.driver.controller import surgeon_ratios, uniform_ratios
 from toolchain.driver.manifest import Manifest
+from toolchain.driver.needs import kept_bytes
 from toolchain.driver.step import Step, StepResult
 from toolchain.errors import BundleError, InputError, UsageError
 
@@ -62,7 +63,10 @@ class Adapter:
         started = time.perf_counter()
         if not np.isfinite(images).all():
             raise SkippedBatch("the images hold NaN or Inf", state_is_lost=False)
-        ratios = self._fit(len(images), self._wanted_ratios(images))
+        work = Work(self._manifest, self._step.facts, len(images))
+        if self._settings.budget is not None:
+            require_fit(work, self._settings.budget)
+        ratios = self._fit(work, self._wanted_ratios(images))
         result = self._step.run(images, ratios, self._settings.learning_rate)
         if not (result.is_finite and self._step.state_is_finite):
             raise SkippedBatch(f"the loss, a gradient or an updated parameter {_NOT_FINITE}", state_is_lost=True)
@@ -87,15 +91,16 @@ class Adapter:
             return self._last_grad_rms
         probe = self._manifest.method.probe
         chosen = self._random.permutation(len(images))[: probe.samples]
-        ratios = uniform_ratios(len(self._manifest.layers), probe.prune_ratio)
-        result = self._step.probe(np.ascontiguousarray(images[chosen]), self._fit(len(chosen), ratios))
+        work = probe_work(self._manifest, self._step.facts, len(chosen))
+        ratios = self._fit(work, uniform_ratios(len(self._manifest.layers), probe.prune_ratio))
+        result = self._step.probe(np.ascontiguousarray(images[chosen]), ratios)
         if not result.is_finite:
             raise SkippedBatch(f"the loss or a gradient of the probe {_NOT_FINITE}", state_is_lost=True)
         return result.grad_rms
 
-    def _fit(self, batch: int, ratios: np.ndarray) -> np.ndarray:
+    def _fit(self, work: Work, ratios: np.ndarray) -> np.ndarray:
         budget = self._settings.budget
-        return ratios if budget is None else fit_ratios(self._manifest, self._step.facts, batch, ratios, budget)
+        return ratios if budget is None else fit_ratios(work, ratios, budget)
 
     def _describe(self, result: StepResult, ratios: np.ndarray, seconds: float) -> BatchResult:
         batch = len(result.logits)

@@ -1,96 +1,128 @@
-"""How many bytes a step keeps for its backward pass, and prune ratios that keep them inside a budget."""
+"""Prune ratios with which a step stays inside a memory budget, or the reason why none do.
 
-from typing import Sequence
+A budget bounds what a step needs above parameters, optimizer state and input: what it keeps for its backward pass,
+which is known exactly, and its peak, which is predicted.
+"""
+
+from typing import Callable, NamedTuple, Optional
 
 import numpy as np
 
 from toolchain.driver.bytesize import format_bytes
-from toolchain.driver.manifest import Manifest, StepFacts, Store
+from toolchain.driver.manifest import Manifest, Moment, StepFacts
+from toolchain.driver.needs import Need, predict_peak, step_bytes
 from toolchain.errors import UsageError
 
 _BISECTIONS = 60
 
 
-def kept_elements(elements: np.ndarray, ratios: np.ndarray) -> np.ndarray:
-    """k = floor(n · (1 - p)) int64 [L], in float64 from float32 ratios, as the step's graph computes it."""
-    keep = 1.0 - ratios.astype(np.float32).astype(np.float64)
-    return np.floor(elements.astype(np.float64) * keep).astype(np.int64)
+class Work(NamedTuple):
+    """A step on `batch` images, or a probe. besides: bytes that it needs outside of its graph."""
+
+    manifest: Manifest
+    step: StepFacts
+    batch: int
+    name: str = "step"
+    besides: int = 0
+
+    def need(self, ratios: np.ndarray) -> Need:
+        """What a budget has to cover at these ratios [L]."""
+        peak = predict_peak(self.manifest, self.step, self.batch, ratios)
+        kept = step_bytes(self.manifest, self.step, self.batch, ratios)
+        return Need(max(peak.bytes, kept) + self.besides, peak.moment)
+
+    @property
+    def least(self) -> Need:
+        """What it needs when no activation is kept."""
+        return self.need(np.ones(len(self.manifest.layers), np.float32))
 
 
-def places_bytes(elements: int, kept: int, compact: bool) -> int:
-    """Most bytes that the places of `kept` of `elements` take.
-
-    A bit an element or, compact and where few are kept, a bit for each four and four bits for each of these groups
-    that is not empty.
-    """
-    if not compact or 16 * kept >= 3 * elements:
-        return -(-elements // 8)
-    groups = -(-elements // 4)
-    return -(-groups // 8) + -(-min(kept, groups) // 2)
+def probe_work(manifest: Manifest, step: StepFacts, batch: int) -> Work:
+    """A probe: its images are copied and, where the graph cannot rest, one buffer takes the state that it computes."""
+    model = manifest.model
+    images = 4 * batch * model.channels * model.image_size**2
+    spared = ("parameter", "moment") if step.inputs_of("active") else ()
+    written = [tensor for tensor in step.inputs if tensor.name in step.updates().values() and tensor.role not in spared]
+    scratch = max((tensor.bytes for tensor in written), default=0)
+    return Work(manifest, step, batch, "probe", images + scratch)
 
 
-def kept_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[int]) -> int:
-    """Bytes that wait for the backward pass, `kept` elements a layer: values, places, and all else that is saved."""
-    others = sum(saved.bytes + saved.bytes_per_sample * batch for saved in step.saved)
-    return others + sum(_store_bytes(manifest, step, batch, kept, store) for store in step.stores)
-
-
-def _store_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[int], store: Store) -> int:
-    """At most: a union may be smaller than the sum of its parts."""
-    elements = manifest.layers[store.layers[0]].elements_per_sample * batch
-    counts = [int(kept[layer]) for layer in store.layers] if len(kept) else [0]
-    most = min(sum(counts), elements) if store.union else max(counts)
-    return step.value_bytes * most + places_bytes(elements, most, step.compact_places)
-
-
-def step_bytes(manifest: Manifest, step: StepFacts, batch: int, ratios: np.ndarray) -> int:
-    """Bytes that a step at these ratios [L] keeps."""
-    return kept_bytes(manifest, step, batch, kept_elements(_elements(manifest, batch), ratios).tolist())
-
-
-def fit_ratios(manifest: Manifest, step: StepFacts, batch: int, ratios: np.ndarray, budget: int) -> np.ndarray:
+def fit_ratios(work: Work, ratios: np.ndarray, budget: int) -> np.ndarray:
     """Ratios float32 [L] that keep the largest same share of what `ratios` keeps and fit `budget` bytes.
 
-    Raises UsageError if the step does not fit even when it keeps no activation.
+    Raises UsageError if the work does not fit even when it keeps no activation.
     """
-    if step_bytes(manifest, step, batch, ratios) <= budget:
+    if work.need(ratios).bytes <= budget:
         return ratios
-    if kept_bytes(manifest, step, batch, []) > budget:
-        raise UsageError(_too_small(manifest, step, batch, budget))
+    require_fit(work, budget)
     share, too_much = 0.0, 1.0
     for _ in range(_BISECTIONS):
         middle = (share + too_much) / 2
-        if step_bytes(manifest, step, batch, _scale(ratios, middle)) <= budget:
+        if work.need(_scale(ratios, middle)).bytes <= budget:
             share = middle
         else:
             too_much = middle
     return _scale(ratios, share)
 
 
-def largest_batch(manifest: Manifest, step: StepFacts, budget: int, limit: int) -> int:
-    """Most images, up to `limit`, whose step can be made to fit `budget` bytes; 0 if none."""
+def require_fit(work: Work, budget: int) -> None:
+    """Raises UsageError, with the numbers and what would fit, for a budget that no prune ratios meet."""
+    least = work.least
+    if least.bytes > budget:
+        raise UsageError(
+            f"a {work.name} of {work.batch} images needs at least {_amount(least.bytes)} with every activation pruned"
+            f"{_where(least.moment)}, the budget is {_amount(budget)}: {_advice(work, budget)}"
+        )
+
+
+def largest_batch(work: Work, budget: int) -> int:
+    """Most images, up to those of `work`, that can be made to fit `budget` bytes; 0 if none."""
+    return _largest(work.batch, lambda batch: work._replace(batch=batch).least.bytes <= budget)
+
+
+def largest_image_size(work: Work, budget: int) -> int:
+    """An estimate of the largest side in pixels at which one image fits, as memory grows with the area; 0 if none."""
+    whole = work.manifest.model.image_size
+
+    def fits(side: int) -> bool:
+        area = (side / whole) ** 2
+        return all(moment.bytes + moment.bytes_per_sample * area <= budget - work.besides for moment in moments)
+
+    moments = [moment for moment in work.step.moments if moment.sorts is None]
+    return _largest(whole - 1, fits) if moments else 0
+
+
+def _largest(limit: int, fits: Callable[[int], bool]) -> int:
+    """The largest number up to `limit` that fits, where every smaller one does; 0 if none."""
     fitting, too_many = 0, limit + 1
     while too_many - fitting > 1:
         middle = (fitting + too_many) // 2
-        if kept_bytes(manifest, step, middle, []) <= budget:
+        if fits(middle):
             fitting = middle
         else:
             too_many = middle
     return fitting
 
 
-def _elements(manifest: Manifest, batch: int) -> np.ndarray:
-    return np.array([layer.elements_per_sample * batch for layer in manifest.layers], dtype=np.int64)
-
-
 def _scale(ratios: np.ndarray, share: float) -> np.ndarray:
     return (1.0 - share * (1.0 - ratios.astype(np.float64))).astype(np.float32)
 
 
-def _too_small(manifest: Manifest, step: StepFacts, batch: int, budget: int) -> str:
-    least, fitting = kept_bytes(manifest, step, batch, []), largest_batch(manifest, step, budget, batch)
-    advice = f"the largest batch that fits is {fitting}" if fitting else "not even one image fits"
-    return (
-        f"a step of {batch} images keeps at least {least} bytes ({format_bytes(least)}) with every activation pruned, "
-        f"the budget is {budget} ({format_bytes(budget)}): {advice}; raise --budget or lower --batch"
-    )
+def _amount(size: int) -> str:
+    return f"{size} bytes ({format_bytes(size)})"
+
+
+def _where(moment: Optional[Moment]) -> str:
+    if moment is None:
+        return ""
+    return f" (in the {'backward' if moment.backward else 'forward'} pass, at layer {moment.layer})"
+
+
+def _advice(work: Work, budget: int) -> str:
+    fitting = largest_batch(work, budget)
+    if fitting:
+        return f"the largest batch that fits is {fitting}; raise the budget or lower --batch"
+    side = largest_image_size(work, budget)
+    if side:
+        return f"not even one image fits; of {side} x {side} pixels it might (an estimate): raise the budget or build with --image-size {side}"
+    return "not even one image fits: raise the budget"

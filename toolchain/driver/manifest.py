@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Optional, Tuple, Union
@@ -87,13 +88,40 @@ class TensorFacts:
     shape: Tuple[Union[int, str], ...]
     updates: Optional[str] = None
 
+    @property
+    def bytes(self) -> int:
+        """Of a tensor that has the same shape for every batch."""
+        elements = math.prod(int(length) for length in self.shape)
+        return elements * {"float32": 4, "int64": 8}[self.dtype]
+
 
 @dataclass(frozen=True)
 class Store:
-    """A stored activation: of `layers`, by number, the most that one of them keeps or, as a union, what all keep."""
+    """A stored activation: of `layers`, by number, the most that one of them keeps or, as a union, what all keep.
+
+    span: the first of the step's moments at which it is in memory, and the one behind the last.
+    """
 
     layers: Tuple[int, ...]
     union: bool = False
+    span: Tuple[int, ...] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A point of the step at which memory may peak: bytes + bytes_per_sample a sample, and the stores whose span it is in.
+
+    layer: of the model, at work then, in its forward or its backward pass. working: pairs, what a node in progress needs
+    more in bytes for each element that a source keeps; a source is a layer, by number, or the number of layers and a
+    store's. sorts: the moment counts only where that source keeps so many elements that ONNX Runtime sorts for them.
+    """
+
+    layer: str
+    backward: bool
+    bytes: int
+    bytes_per_sample: int
+    working: Tuple[Tuple[int, ...], ...] = ()
+    sorts: Optional[int] = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +129,7 @@ class StepFacts:
     """The graph of one adaptation step, and what waits in memory for its backward pass.
 
     stores: the pruned activations. value_bytes: of a kept element. compact_places: whether their places are coded where
-    that is shorter. saved: all else that waits. kernels: platform → library with the graph's own operators; empty: it has none.
+    that is shorter. saved: all else that waits. moments: in order of time. kernels: platform → library with the graph's own operators; empty: it has none.
     """
 
     file: str
@@ -109,6 +137,7 @@ class StepFacts:
     outputs: Tuple[TensorFacts, ...]
     stores: Tuple[Store, ...]
     saved: Tuple[Saved, ...]
+    moments: Tuple[Moment, ...] = ()
     value_bytes: int = 4
     compact_places: bool = False
     kernels: Dict[str, str] = field(default_factory=dict)

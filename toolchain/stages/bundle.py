@@ -72,8 +72,10 @@ def bundle(
     """Writes all but the recorded results into the empty `folder`; returns its manifest, yet to be sealed."""
     for part in ("adapt", "infer", "ort-training", "reference"):
         (folder / part).mkdir(parents=True)
-    _save(inlined(lowered.step), folder / STEP)
-    _save(with_own_operators(fused.step), folder / NATIVE)
+    forms = {STEP: (inlined(lowered.step), lowered), NATIVE: (with_own_operators(fused.step), fused)}
+    facts = {file: _step_facts(file, *form, traced, rewritten, differentiated.trained, settings) for file, form in forms.items()}
+    for file, (model, _) in forms.items():
+        _save(model, folder / file)
     kernels = _copy_kernels(folder, target)
     onnx.save(exported.infer, folder / INFER)
     _write_recipe(folder / RECIPE, exported, target)
@@ -81,10 +83,8 @@ def bundle(
     parameters = {name: np.ascontiguousarray(array, np.float32) for name, array in traced.tensors.items()}
     write_tensors(folder / PARAMETERS, parameters, {})
     _copy_driver(folder)
-    portable = _step_facts(STEP, lowered, traced.tensors, differentiated.trained, settings.half)
-    native = _step_facts(NATIVE, fused, traced.tensors, differentiated.trained, settings.half)
-    native = dataclasses.replace(native, compact_places=True, kernels=kernels)
-    return _manifest(traced, rewritten, portable, native, method, target, settings)
+    native = dataclasses.replace(facts[NATIVE], compact_places=True, kernels=kernels)
+    return _manifest(traced, rewritten, facts[STEP], native, method, target, settings)
 
 
 def seal(folder: Path, manifest: Manifest) -> None:

@@ -1,0 +1,105 @@
+"""How the memory of every tensor follows from the batch and from what the layers keep."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from graphs.allocation import resident, scratch, sorted_places
+from graphs.own_sizes import united
+from graphs.saved import Store
+from graphs.sizes import find_sizes
+from graphs.tensor_size import TensorSize, kept_count
+
+KEEPERS = {"Sparsify", "SparsifyHalf", "SparsifyPair", "Narrow", "NarrowHalf", "SelectNorm", "SelectConv"}
+"""Operators whose second output says where the kept elements are, in a length that depends on their number."""
+
+TRIALS = 1000
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """bytes + bytes_per_sample * N, and of what `source` keeps bytes_per_kept for each element or, with is_places, its
+    places. source: a layer, by number, or the number of layers and a store's.
+    """
+
+    bytes: int
+    bytes_per_sample: int
+    source: int | None = None
+    bytes_per_kept: int = 0
+    is_places: bool = False
+
+
+class Footprints:
+    """Those of a graph, from three walks over it: two batches with nothing kept, and one with some kept of each layer.
+
+    elements: of each layer for one image. batch: around which sizes are rounded to pages exactly.
+    """
+
+    def __init__(self, graph: ir.Graph, stores: Sequence[Store], elements: Sequence[int], batch: int) -> None:
+        ratios, self._sources = _distinct(stores, [batch * count for count in elements])
+        nothing = [1.0] * len(elements)
+        self._batch = batch
+        self._few = find_sizes(graph, batch, nothing)
+        self._many = find_sizes(graph, 2 * batch, nothing)
+        self._kept = find_sizes(graph, batch, ratios)
+
+    def of(self, value: ir.Value) -> Footprint | None:
+        """None where the size is not known."""
+        if value not in self._few or value not in self._many:
+            return None
+        node = value.producer()
+        if node is not None and node.op_type in KEEPERS and value is node.outputs[1]:
+            return Footprint(0, 0, self._source(self._kept[node.outputs[0]]), is_places=True)
+        return self._between(self._few[value], self._many[value], self._kept[value])
+
+    def scratch_of(self, node: ir.Node) -> list[Footprint]:
+        """What an operator of ONNX Runtime needs while it runs, short of `sorting_of`."""
+        walks = (scratch(node, sizes) for sizes in (self._few, self._many, self._kept))
+        return [self._between(*sizes) for sizes in zip(*walks, strict=True)]
+
+    def sorting_of(self, node: ir.Node) -> Iterator[tuple[int, Footprint]]:
+        """The source of which a node selects the largest, and what it needs instead where it sorts all places."""
+        few, many = (sorted_places(node, sizes) for sizes in (self._few, self._many))
+        if few is not None and many is not None:
+            yield self._source(self._kept[node.outputs[0]]), self._between(few, many, few)
+
+    def _between(self, few: TensorSize, many: TensorSize, kept: TensorSize) -> Footprint:
+        each = (many.bytes - few.bytes) // self._batch
+        rest = resident(few.bytes) - self._batch * each
+        if kept.elements <= few.elements:
+            return Footprint(rest, each)
+        return Footprint(rest, each, self._source(kept), kept.dtype.bitwidth // 8)
+
+    def _source(self, kept: TensorSize) -> int:
+        return self._sources[kept.elements]
+
+
+def _distinct(stores: Sequence[Store], elements: Sequence[int]) -> tuple[list[float], dict[int, int]]:
+    """Prune ratios with which no two sources keep as many elements; and the source by that number.
+
+    Layers that share a store, but not as a union, keep the same: what is narrowed down for one is taken for the store.
+    """
+    random = np.random.default_rng(0)
+    for _ in range(TRIALS):
+        ratios = [float(ratio) for ratio in random.uniform(0.6, 0.95, len(elements))]
+        for store in stores:
+            for layer in () if store.union else store.layers:
+                ratios[layer] = ratios[store.layers[0]]
+        kept = dict(_kept(stores, elements, ratios))
+        sources = {count: source for source, count in kept.items()}
+        if len(sources) == len(kept):
+            return ratios, sources
+    raise AssertionError("the layers are too small to be told apart")
+
+
+def _kept(stores: Sequence[Store], elements: Sequence[int], ratios: Sequence[float]) -> Iterator[tuple[int, int]]:
+    """Each source and how many elements it keeps."""
+    counts = [kept_count(count, ratio) for count, ratio in zip(elements, ratios, strict=True)]
+    shared = {layer for store in stores if len(store.layers) > 1 and not store.union for layer in store.layers}
+    yield from ((layer, count) for layer, count in enumerate(counts) if layer not in shared)
+    for number, store in enumerate(stores, len(elements)):
+        of_layers = [counts[layer] for layer in store.layers]
+        if len(store.layers) > 1:
+            yield number, united(elements[store.layers[0]], of_layers) if store.union else max(of_layers)

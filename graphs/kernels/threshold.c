@@ -1,0 +1,173 @@
+/* A sample tells between which two magnitudes the threshold is all but sure to be. One reading of the source counts
+ * what is above them and collects the few candidates between them, among which the threshold is found. If it is not
+ * there after all, it is found by counting the magnitudes of the whole source.
+ */
+
+#include <stdatomic.h>
+
+#include "blocks.h"
+#include "select.h"
+
+enum { SAMPLE = 16384, DIGITS = 11, BINS = 1 << DIGITS };
+
+/* Counts the first elements of a block by which range of 1 << shift magnitudes from `low` on they are in; those that
+ * are in none of them as BINS. */
+static void count_block(const float *x, float center, size_t count, int32_t low, int shift, uint32_t *counts) {
+    uint32_t bins[64];
+    for (int i = 0; i < 64; i++) {
+        uint32_t bin = (uint32_t)(magnitude(x[i] - center) - low) >> shift;
+        bins[i] = bin < BINS ? bin : BINS;
+    }
+    for (size_t i = 0; i < count; i++)
+        counts[bins[i]]++;
+}
+
+/* Digit by digit: in which of BINS ranges of magnitudes from `low` on the k-th largest is, then in which part of that
+ * range. All magnitudes from `low` to `high` have to be in the source that are; k counts from 1. */
+static int32_t kth_largest(const struct Source *source, size_t k, int32_t low, int32_t high) {
+    float buffer[64], center;
+    int width = 32 - __builtin_clz((unsigned)(high - low) | 1); /* the range, in bits */
+    for (;;) {
+        int shift = width > DIGITS ? width - DIGITS : 0;
+        uint32_t counts[BINS + 1] = {0};
+        for (size_t part = 0; part < parts_of(source->n); part++) {
+            struct Reader reader = source_part(source, part);
+            for (size_t left = part_size(source->n, part); left; left -= least(left, 64)) {
+                const float *x = source_block(&reader, buffer, &center);
+                count_block(x, center, least(left, 64), low, shift, counts);
+            }
+        }
+        int bin = (1 << (width - shift)) - 1;
+        for (; counts[bin] < k; bin--)
+            k -= counts[bin];
+        low += bin << shift;
+        if (shift == 0)
+            return low;
+        width = shift;
+    }
+}
+
+/* One element at random out of each of `count` stretches. */
+static void take_sample(const struct Source *source, size_t count, float *sample) {
+    uint32_t random = 1;
+    size_t stretch = source->n / count;
+    for (size_t i = 0; i < count; i++) {
+        random = random * 1664525 + 1013904223;
+        sample[i] = source_element(source, i * stretch + (random * (uint64_t)stretch >> 32));
+    }
+}
+
+struct Scan {
+    const struct Source *source;
+    int32_t low, high; /* not negative */
+    float *candidates; /* whose magnitudes are above low and not above high */
+    size_t room;
+    atomic_size_t used;
+    struct SelectedPart *parts;
+};
+
+static void scan_part(void *context, size_t part) {
+    struct Scan *job = context;
+    float buffer[64], center, found[PART + COMPACT_SLACK];
+    struct Reader reader = source_part(job->source, part);
+    size_t above = 0, count = 0, size = part_size(job->source->n, part);
+    for (size_t i = 0; i < size; i += 64) {
+        const float *x = source_block(&reader, buffer, &center);
+        count += block_between(x, center, job->low, job->high, found + count, &above);
+    }
+    size_t place = atomic_fetch_add_explicit(&job->used, count, memory_order_relaxed);
+    if (count && place + count <= job->room)
+        memcpy(job->candidates + place, found, count * sizeof *found);
+    job->parts[part] = (struct SelectedPart){(uint32_t)above, (uint32_t)count, .candidates = place};
+}
+
+/* Counts in every part the elements above `high`, and as its ties those above `low` and not above `high`. Returns how
+ * many are above `high`. */
+static size_t scan_all(const struct Call *call, struct Scan *job) {
+    size_t above = 0;
+    job->used = 0;
+    pool_run(&call->pool, parts_of(job->source->n), scan_part, job);
+    for (size_t part = 0; part < parts_of(job->source->n); part++)
+        above += job->parts[part].above;
+    return above;
+}
+
+/* Between which magnitudes the k-th largest is, as far as a sample tells: 3.5 deviations to both sides. Returns how
+ * many candidates there is to be room for. */
+static size_t bracket(const struct Source *source, size_t k, int32_t *low, int32_t *high) {
+    float sample[SAMPLE];
+    struct Source sampled = {.data = sample, .n = SAMPLE};
+    take_sample(source, SAMPLE, sample);
+    double share = (double)k / (double)source->n;
+    double rank = share * SAMPLE, margin = 3.5 * __builtin_sqrt(SAMPLE * share * (1 - share)) + 2;
+    *high = rank - margin < 1 ? INT32_MAX : kth_largest(&sampled, (size_t)(rank - margin), 0, INT32_MAX);
+    *low = rank + margin > SAMPLE ? 0 : kth_largest(&sampled, (size_t)(rank + margin), 0, INT32_MAX);
+    return (size_t)(4 * margin / SAMPLE * (double)source->n) + PART;
+}
+
+/* Now that the threshold is known: which of each part's candidates are above it and at it. */
+static void count_candidates(const struct Scan *job, int32_t threshold) {
+    for (size_t part = 0; part < parts_of(job->source->n); part++) {
+        struct SelectedPart *counts = &job->parts[part];
+        const float *candidates = job->candidates + counts->candidates;
+        uint32_t above = 0, ties = 0;
+        for (uint32_t i = 0; i < counts->ties; i++) {
+            above += magnitude(candidates[i]) > threshold;
+            ties += magnitude(candidates[i]) == threshold;
+        }
+        counts->above += above;
+        counts->ties = ties;
+    }
+}
+
+/* The threshold is zero: all that is not above it is at it. */
+static void count_zeros(const struct Scan *job) {
+    for (size_t part = 0; part < parts_of(job->source->n); part++) {
+        struct SelectedPart *counts = &job->parts[part];
+        counts->above += counts->ties;
+        counts->ties = (uint32_t)part_size(job->source->n, part) - counts->above;
+    }
+}
+
+static int32_t count_exactly(const struct Call *call, struct Scan *job, size_t k) {
+    int32_t threshold = kth_largest(job->source, k, 0, INT32_MAX);
+    job->low = threshold > 0 ? threshold - 1 : 0;
+    job->high = threshold;
+    job->room = 0;
+    scan_all(call, job);
+    if (threshold == 0)
+        count_zeros(job);
+    return threshold;
+}
+
+/* -1: not found. */
+static int32_t guess(const struct Call *call, struct Scan *job, size_t k) {
+    int32_t threshold = -1;
+    size_t above = scan_all(call, job), between = job->used;
+    if (above < k && k <= above + between && between <= job->room) {
+        struct Source found = {.data = job->candidates, .n = between};
+        threshold = kth_largest(&found, k - above, job->low + 1, job->high);
+        count_candidates(job, threshold);
+    } else if (job->low == 0 && above + between < k) {
+        threshold = 0;
+        count_zeros(job);
+    }
+    return threshold;
+}
+
+OrtStatus *find_threshold(const struct Call *call, const struct Source *source, size_t k, struct SelectedPart *parts,
+                          int32_t *threshold) {
+    struct Scan job = {.source = source, .parts = parts};
+    *threshold = -1;
+    if (source->n > 2 * SAMPLE) {
+        void *candidates;
+        job.room = bracket(source, k, &job.low, &job.high);
+        TRY(scratch(call, job.room * sizeof(float), &candidates));
+        job.candidates = candidates;
+        *threshold = guess(call, &job, k);
+        free(candidates);
+    }
+    if (*threshold < 0)
+        *threshold = count_exactly(call, &job, k);
+    return NULL;
+}

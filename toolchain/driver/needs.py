@@ -1,0 +1,107 @@
+"""The memory that a step needs, in bytes above parameters, optimizer state and input: what it keeps, and its peak."""
+
+import math
+from typing import List, NamedTuple, Optional, Sequence
+
+import numpy as np
+
+from toolchain.driver.manifest import Manifest, Moment, StepFacts, Store
+
+UNION = 0.8
+"""How many elements two layers keep of one activation, as a share of the sum of what each keeps; measured."""
+
+SORTING = 0.725
+"""ONNX Runtime sorts all places to find the largest k of n elements where k is n to this power or more."""
+
+_PAGE, _MAPPED, _HEADER = 4096, 16384, 96
+
+
+class Need(NamedTuple):
+    """The peak of a step, and when it is reached; None where that is not known."""
+
+    bytes: int
+    moment: Optional[Moment]
+
+
+def kept_elements(elements: np.ndarray, ratios: np.ndarray) -> np.ndarray:
+    """k = floor(n · (1 - p)) int64 [L], in float64 from float32 ratios, as the step's graph computes it."""
+    keep = 1.0 - ratios.astype(np.float32).astype(np.float64)
+    return np.floor(elements.astype(np.float64) * keep).astype(np.int64)
+
+
+def places_bytes(elements: int, kept: int, compact: bool) -> int:
+    """Most bytes that the places of `kept` of `elements` take.
+
+    A bit an element or, compact and where few are kept, a bit for each four and four bits for each of these groups
+    that is not empty.
+    """
+    if not compact or 16 * kept >= 3 * elements:
+        return -(-elements // 8)
+    groups = -(-elements // 4)
+    return -(-groups // 8) + -(-min(kept, groups) // 2)
+
+
+def kept_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[int]) -> int:
+    """Bytes that wait for the backward pass, `kept` elements a layer: values, places, and all else that is saved.
+
+    At most: a union may be smaller than the sum of its parts.
+    """
+    elements = layer_elements(manifest, batch)
+    total = sum(saved.bytes + saved.bytes_per_sample * batch for saved in step.saved)
+    for store in step.stores:
+        of_all, stored = int(elements[store.layers[0]]), _stored(store, elements, kept, 1.0)
+        total += step.value_bytes * stored + places_bytes(of_all, stored, step.compact_places)
+    return total
+
+
+def step_bytes(manifest: Manifest, step: StepFacts, batch: int, ratios: np.ndarray) -> int:
+    """Bytes that a step at these ratios [L] keeps."""
+    return kept_bytes(manifest, step, batch, kept_elements(layer_elements(manifest, batch), ratios).tolist())
+
+
+def predict_peak(manifest: Manifest, step: StepFacts, batch: int, ratios: np.ndarray) -> Need:
+    """The highest of the step's moments at these ratios [L]."""
+    elements = layer_elements(manifest, batch)
+    kept = kept_elements(elements, ratios).tolist()
+    stored = [_stored(store, elements, kept, UNION) for store in step.stores]
+    highest = Need(0, None)
+    for moment, waiting in zip(step.moments, _waiting(step, elements, stored)):
+        if moment.sorts is None or _sorts(int(elements[moment.sorts]), kept[moment.sorts]):
+            working = sum(needed * [*kept, *stored][source] for source, needed in moment.working)
+            need = moment.bytes + moment.bytes_per_sample * batch + waiting + working
+            highest = max(highest, Need(need, moment), key=lambda found: found.bytes)
+    return highest
+
+
+def layer_elements(manifest: Manifest, batch: int) -> np.ndarray:
+    """int64 [L]."""
+    return np.array([layer.elements_per_sample * batch for layer in manifest.layers], dtype=np.int64)
+
+
+def _stored(store: Store, elements: np.ndarray, kept: Sequence[int], union: float) -> int:
+    """How many elements of a store are kept."""
+    counts = [kept[layer] for layer in store.layers]
+    together = max(max(counts), int(sum(counts) * union)) if store.union else max(counts)
+    return min(together, int(elements[store.layers[0]]))
+
+
+def _waiting(step: StepFacts, elements: np.ndarray, stored: Sequence[int]) -> List[int]:
+    """Bytes of the stores that are in memory at each moment."""
+    change = np.zeros(len(step.moments) + 1, np.int64)
+    for store, count in zip(step.stores, stored):
+        first, behind = store.span
+        size = _resident(step.value_bytes * count)
+        if step.compact_places:
+            size += _resident(places_bytes(int(elements[store.layers[0]]), count, compact=True))
+        change[first] += size
+        change[behind] -= size
+    return np.cumsum(change)[:-1].tolist()  # type: ignore[no-any-return]
+
+
+def _resident(size: int) -> int:
+    """Bytes of memory that a buffer takes: large ones are whole pages."""
+    return size if size < _MAPPED else -(-(size + _HEADER) // _PAGE) * _PAGE
+
+
+def _sorts(elements: int, kept: int) -> bool:
+    return kept >= 4 and math.log2(kept) >= SORTING * math.log2(elements)
