@@ -9,8 +9,9 @@ import os
 import platform
 import re
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,6 +36,9 @@ class Case:
     op_type: str
     inputs: Sequence[np.ndarray | None]
     outputs: Sequence[type]
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    in_place: int = 0
+    """How many of the first outputs are written over the inputs of the same numbers."""
 
 
 def cases() -> list[Case]:
@@ -44,7 +48,7 @@ def cases() -> list[Case]:
     found = [Case("PackPositive", "PackPositive", [x], (np.uint8,)), Case("ApplyMask", "ApplyMask", [x, bits], DENSE)]
     for ratio in RATIOS:
         found += [*_cases_of_one_layer(x, ratio), *_cases_of_two_layers(x, ratio)]
-    return found
+    return [*found, *_cases_of_batchnorm(x), *_cases_of_batchnorm(x.reshape(64, 2048, 7, 7)), *_cases_of_maps(x)]
 
 
 def _cases_of_one_layer(x: np.ndarray, ratio: float) -> list[Case]:
@@ -76,6 +80,49 @@ def _cases_of_two_layers(x: np.ndarray, ratio: float) -> list[Case]:
     ]
 
 
+def _cases_of_batchnorm(x: np.ndarray) -> list[Case]:
+    """Maps that change little when they are repeated."""
+    one, zero = np.ones(x.shape[1], np.float32), np.zeros(x.shape[1], np.float32)
+    given, size = [x, one, zero, zero, one], f"{x.shape[2]} x {x.shape[3]}"
+    found = [
+        Case(f"ChannelMoments {size}", "ChannelMoments", [x], DENSE * 2),
+        Case(f"BatchNormalize {size}", "BatchNormalize", given, DENSE, in_place=1),
+        Case(f"BatchNormalizeRelu {size}", "BatchNormalizeRelu", given, KEPT, in_place=1),
+    ]
+    for ratio in (0.5, 0.9):
+        values, places = outputs_of(Case("", "Sparsify", [x, np.array([ratio], np.float32)], KEPT))
+        label, inputs = f"BatchNormGradient {ratio} {size}", [x, values, places, one, one]
+        bits, halves = np.packbits(x > 0, bitorder="little"), [x, values.astype(np.float16), places, one, one]
+        found += [
+            Case(label, "BatchNormGradient", inputs, DENSE * 3, in_place=1),
+            Case(f"{label} with mask", "BatchNormGradient", [*inputs, bits], DENSE * 3, in_place=1),
+            Case(f"{label} from float16", "BatchNormGradient", halves, DENSE * 3, in_place=1),
+        ]
+    return found
+
+
+def _cases_of_maps(x: np.ndarray) -> list[Case]:
+    """Those that change their input change nothing here, so that no run meets other numbers than the first one."""
+    one, still, zeros = np.ones(1, np.float32), np.zeros(1, np.float32), np.zeros_like(x)
+    adam = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "offset": 0}
+    momentum = {"momentum": 0.9, "offset": 0}
+    found = [
+        Case("ReluPack", "ReluPack", [x], KEPT, in_place=1),
+        Case("AddInto", "AddInto", [x, zeros], DENSE, in_place=1),
+        Case("AddStrided", "AddStrided", [x, zeros[:, :, ::2, ::2]], DENSE, {"strides": (2, 2)}, in_place=1),
+        Case("Copy", "Copy", [x], DENSE),
+        Case("AdamUpdate", "AdamUpdate", [x, zeros, x * x, zeros, still, one, one], DENSE * 3, adam, in_place=3),
+        Case("MomentumUpdate", "MomentumUpdate", [x, zeros, zeros, still, one], DENSE * 2, momentum, in_place=2),
+    ]
+    for kernel, stride, pad in ((3, 2, 1), (2, 2, 0), (3, 1, 1)):
+        geometry = {"kernel_shape": (kernel,) * 2, "strides": (stride,) * 2, "pads": (pad,) * 4, "rectified": 0}
+        label = f"{kernel} x {kernel} / {stride}"
+        forward = Case(f"MaxPool {label}", "MaxPool", [x], KEPT, geometry)
+        inputs = [*outputs_of(forward), np.array(x.shape, np.int64)]
+        found += [forward, Case(f"MaxPoolGradient {label}", "MaxPoolGradient", inputs, DENSE, geometry)]
+    return found
+
+
 def outputs_of(case: Case) -> list[np.ndarray]:
     """What the operator gives, computed once."""
     feeds = {f"x{number}": array for number, array in enumerate(case.inputs) if array is not None}
@@ -90,8 +137,11 @@ def run_of(case: Case, threads: int) -> Callable[[], None]:
     owned = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in case.inputs if array is not None]
     for given, value in zip(session.get_inputs(), owned, strict=True):
         binding.bind_ortvalue_input(given.name, value)
-    for made in session.get_outputs():
-        binding.bind_output(made.name, "cpu")
+    for number, made in enumerate(session.get_outputs()):
+        if number < case.in_place:
+            binding.bind_ortvalue_output(made.name, owned[number])
+        else:
+            binding.bind_output(made.name, "cpu")
     return lambda: session.run_with_iobinding(binding)
 
 
@@ -99,7 +149,7 @@ def _session(case: Case, threads: int) -> onnxruntime.InferenceSession:
     names = ["" if array is None else f"x{number}" for number, array in enumerate(case.inputs)]
     outputs = [f"y{number}" for number in range(len(case.outputs))]
     graph = helper.make_graph(
-        [helper.make_node(case.op_type, names, outputs, domain=OWN_DOMAIN)],
+        [helper.make_node(case.op_type, names, outputs, domain=OWN_DOMAIN, **case.attributes)],
         case.op_type,
         [_described(name, array.dtype) for name, array in zip(names, case.inputs, strict=True) if array is not None],
         [_described(name, kind) for name, kind in zip(outputs, case.outputs, strict=True)],

@@ -14,7 +14,8 @@ def highest(rows: np.ndarray, conditions: Sequence[int | None], weights: np.ndar
     rows: int64 [R, 2 + T], the sum of which is a + b N + Σ c x for N from 1 and each x from 0 to its weight times N.
     conditions: a row with one can be above those with the same alone.
     """
-    order = sorted(_crests(rows, conditions), key=lambda index: -float(rows[index] @ np.pad(weights / 8, (2, 0), constant_values=8)))
+    heights = rows @ np.append([8, 8], weights)
+    order = sorted(_crests(rows, conditions), key=lambda index: -float(heights[index]))
     chosen: list[int] = []
     for index in order:
         others = [other for other in chosen if conditions[other] in (None, conditions[index])]

@@ -11,6 +11,7 @@ from graphs.passes.schedule import UPDATED
 from graphs.sizes import find_sizes
 from graphs.tensor_size import Sizes, TensorSize
 
+
 @dataclass(frozen=True)
 class Peak:
     """bytes: live at most at once, above inputs, parameters and state. node: the one that runs then."""
@@ -73,25 +74,26 @@ def _owners(nodes: Sequence[ir.Node]) -> dict[ir.Value, ir.Value]:
     """For each value the one whose memory it is."""
     place = {node: index for index, node in enumerate(nodes)}
     owners: dict[ir.Value, ir.Value] = {}
-    last: dict[ir.Value, int] = {}
+    ends: dict[ir.Value, int] = {}  # of each owner, where its memory is read last as far as that is known
     for node in nodes:
         for index, value in enumerate(node.outputs):
-            source = memory_of(node, index)
-            if source is None and _is_free_to_take(node, owners, last, place):
-                source = node.inputs[0]
-            owners[value] = owners.get(source, source) if source is not None else value
-            last[owners[value]] = max(last.get(owners[value], 0), *(place.get(reader, 0) for reader in value.consumers()), 0)
+            source = memory_of(node, index) or _taken(node, owners, ends, place)
+            owner = owners.get(source, source) if source is not None else value
+            readers = [place[reader] for reader in value.consumers() if reader in place]
+            owners[value] = owner
+            ends[owner] = max([ends.get(owner, 0), *readers])
     return owners
 
 
-def _is_free_to_take(
-    node: ir.Node, owners: Mapping[ir.Value, ir.Value], last: Mapping[ir.Value, int], place: Mapping[ir.Node, int]
-) -> bool:
-    """Whether `node` overwrites its input: one of known shape, computed here, that it is the last to read."""
+def _taken(
+    node: ir.Node, owners: Mapping[ir.Value, ir.Value], ends: Mapping[ir.Value, int], place: Mapping[ir.Node, int]
+) -> ir.Value | None:
+    """The input that a standard operator overwrites: one of known shape, computed here, that it is the last to read."""
     source = node.inputs[0] if node.op_type in IN_PLACE and node.domain == "" else None
     if source is None or source.shape is None or source not in owners or node.outputs[0].is_graph_output():
-        return False
-    return owners[source].producer() is not None and last[owners[source]] == place[node]
+        return None
+    owner = owners[source]
+    return source if owner.producer() is not None and ends[owner] == place[node] else None
 
 
 def _last_readers(nodes: Sequence[ir.Node], owners: dict[ir.Value, ir.Value]) -> dict[ir.Node, list[ir.Value]]:

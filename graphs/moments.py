@@ -33,7 +33,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """moments: in order of time. spans: for each store the first at which it is in memory, and the one behind the last."""
+    """moments: in order of time. spans: of each store, from the first at which it is in memory to behind the last."""
 
     moments: tuple[Moment, ...]
     spans: tuple[tuple[int, int], ...]
@@ -119,7 +119,8 @@ def _add(row: np.ndarray, footprint: Footprint | None, times: int) -> None:
 def _stored(row: np.ndarray, terms: Terms) -> np.ndarray:
     """For each store whether it is in memory; if a part of it is, it counts as a whole."""
     kept, places = row[2:].reshape(2, -1)[:, terms.of_store]
-    return (kept >= terms.value_bytes) | (places > 0)
+    stored: np.ndarray = (kept >= terms.value_bytes) | (places > 0)
+    return stored
 
 
 def _settled(row: np.ndarray, terms: Terms) -> np.ndarray:

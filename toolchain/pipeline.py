@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from targets import Target, load_target
-from toolchain.driver.budget import fit_ratios
-from toolchain.driver.controller import uniform_ratios
+from toolchain.driver.budget import Work, probe_work, require_fit
 from toolchain.driver.manifest import Manifest, read_manifest
 from toolchain.errors import BundleError, UsageError
 from toolchain.methods import find_method
@@ -180,7 +179,8 @@ def _is_bundle(path: Path) -> bool:
 
 
 def _check_budget(manifest: Manifest) -> None:
-    """Raises UsageError, with the numbers, for a budget that no prune ratio meets."""
+    """Raises UsageError, with the numbers, for a budget that no prune ratios meet."""
     if manifest.memory_budget is not None:
         step = manifest.native or manifest.step
-        fit_ratios(manifest, step, manifest.batch, uniform_ratios(len(manifest.layers), 0.0), manifest.memory_budget)
+        require_fit(Work(manifest, step, manifest.batch), manifest.memory_budget)
+        require_fit(probe_work(manifest, step, manifest.method.probe.samples), manifest.memory_budget)

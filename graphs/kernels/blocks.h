@@ -10,6 +10,7 @@
  *   block_take(x, center, t, out, &count)  those of block_above, and writes them, less center, as block_compact does
  *   block_between(x, center, low, high, out, &above)  writes those above `low` and not above `high` in the same way and
  *                               returns how many; adds how many are above `high` to `above`
+ *   deposit(bits, places)       moves the first bits to the places that are set, in order
  *   nibbles_spread(bits, out, &fours)  the four-bit pieces of `bits` that are not zero, a byte each, and in `fours`
  *                               which of the 16 they are; may write 16 bytes whatever their number, which it returns
  *   nibbles_join(in, fours)     the inverse; may read 16 bytes
@@ -58,3 +59,14 @@ static inline size_t block_between(const float *x, float center, int32_t low, in
     return compact_less(x, center, block_above(x, center, low) & ~higher, out);
 }
 #endif
+
+/* Keeps of the elements in a part's words those whose bit is set in `kept`, which has a bit for each of them from bit
+ * `first` on, and a word more. */
+static inline void narrow_words(uint64_t *words, size_t count, const uint64_t *kept, size_t first) {
+    for (size_t i = 0; i < count; i++) {
+        size_t set = (size_t)__builtin_popcountll(words[i]);
+        if (set)
+            words[i] = deposit(kept[first / 64] >> first % 64 | kept[first / 64 + 1] << 1 << (63 - first % 64), words[i]);
+        first += set;
+    }
+}

@@ -108,6 +108,8 @@ static inline void block_keep(const float *x, uint64_t bits, float *out) {
     }
 }
 
+static inline uint64_t deposit(uint64_t bits, uint64_t places) { return _pdep_u64(bits, places); }
+
 /* Eight nibbles at a time. */
 static inline size_t nibbles_spread(uint64_t bits, uint8_t *out, uint16_t *fours) {
     size_t count = 0;

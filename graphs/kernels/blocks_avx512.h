@@ -84,6 +84,8 @@ static inline void block_keep(const float *x, uint64_t bits, float *out) {
         _mm512_storeu_ps(out + i, _mm512_maskz_loadu_ps((__mmask16)(bits >> i), x + i));
 }
 
+static inline uint64_t deposit(uint64_t bits, uint64_t places) { return _pdep_u64(bits, places); }
+
 static inline size_t nibbles_spread(uint64_t bits, uint8_t *out, uint16_t *fours) {
     __m128i low = _mm_cvtsi64_si128((int64_t)bits), high = _mm_srli_epi16(low, 4);
     __m128i nibbles = _mm_and_si128(_mm_unpacklo_epi8(low, high), _mm_set1_epi8(15));

@@ -9,7 +9,7 @@ static inline uint64_t byte_bits(uint8x16_t mask) {
     return vaddv_u8(vget_low_u8(bits)) | (uint64_t)vaddv_u8(vget_high_u8(bits)) << 8;
 }
 
-static inline uint8x16_t narrow(const uint32x4_t masks[4]) {
+static inline uint8x16_t narrow_masks(const uint32x4_t masks[4]) {
     uint16x8_t low = vuzp1q_u16(vreinterpretq_u16_u32(masks[0]), vreinterpretq_u16_u32(masks[1]));
     uint16x8_t high = vuzp1q_u16(vreinterpretq_u16_u32(masks[2]), vreinterpretq_u16_u32(masks[3]));
     return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
@@ -23,7 +23,7 @@ static inline uint64_t block_above(const float *x, float center, int32_t t) {
             float32x4_t size = vabsq_f32(vsubq_f32(vld1q_f32(x + i + 4 * j), vdupq_n_f32(center)));
             masks[j] = vcgtq_s32(vreinterpretq_s32_f32(size), vdupq_n_s32(t));
         }
-        bits |= byte_bits(narrow(masks)) << i;
+        bits |= byte_bits(narrow_masks(masks)) << i;
     }
     return bits;
 }
@@ -34,7 +34,7 @@ static inline uint64_t block_positive(const float *x) {
         uint32x4_t masks[4];
         for (int j = 0; j < 4; j++)
             masks[j] = vcgtzq_f32(vld1q_f32(x + i + 4 * j));
-        bits |= byte_bits(narrow(masks)) << i;
+        bits |= byte_bits(narrow_masks(masks)) << i;
     }
     return bits;
 }
@@ -78,6 +78,13 @@ static inline void block_keep(const float *x, uint64_t bits, float *out) {
         uint32x4_t mask = vtstq_u32(vdupq_n_u32((uint32_t)(bits >> i)), vld1q_u32(each));
         vst1q_u32((uint32_t *)(out + i), vandq_u32(vld1q_u32((const uint32_t *)(x + i)), mask));
     }
+}
+
+static inline uint64_t deposit(uint64_t bits, uint64_t places) {
+    uint64_t moved = 0;
+    for (; places; places &= places - 1, bits >>= 1)
+        moved |= (places & -places) & -(bits & 1);
+    return moved;
 }
 
 /* Eight nibbles at a time. */

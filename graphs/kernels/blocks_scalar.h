@@ -41,6 +41,13 @@ static inline void block_keep(const float *x, uint64_t bits, float *out) {
         out[i] = bits >> i & 1 ? x[i] : 0;
 }
 
+static inline uint64_t deposit(uint64_t bits, uint64_t places) {
+    uint64_t moved = 0;
+    for (; places; places &= places - 1, bits >>= 1)
+        moved |= (places & -places) & -(bits & 1);
+    return moved;
+}
+
 static inline size_t nibbles_spread(uint64_t bits, uint8_t *out, uint16_t *fours) {
     size_t count = 0;
     unsigned which = 0;

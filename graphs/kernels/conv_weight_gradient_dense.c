@@ -55,7 +55,7 @@ bool dense_is_possible(const struct Convolution *conv) { return bytes_of(conv, 1
 
 /* Elements of x from `first` on. */
 static void restore(const struct Stored *x, size_t first, size_t count, float *to) {
-    float values[64 + EXPAND_SLACK], last[64];
+    float values[64 + COPIED], last[64];
     size_t kept = kept_before(x, first);
     for (size_t at = 0; at < count; at += 64) {
         uint64_t bits = bits_at(x, first + at) & lowest(count - at);

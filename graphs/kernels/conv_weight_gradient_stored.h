@@ -36,14 +36,21 @@ static inline size_t kept_before(const struct Stored *x, size_t element) {
     return x->starts[part].value + kept_among(x, part * PART, element - part * PART);
 }
 
-/* Some values as float32; writes up to LANES more. */
+/* Some values as float32; writes up to COPIED more. */
+enum { COPIED = 16 };
+
 static inline void copy_values(const struct Stored *x, size_t first, size_t count, float *to) {
     const float *floats = (const float *)x->values + first;
     const half *halves = (const half *)x->values + first;
-    if (first + count + LANES <= x->kept)
-        for (size_t i = 0; i < count; i += LANES)
-            store(to + i, x->halves ? load_halves(halves + i) : load(floats + i));
-    else
+    if (first + count + COPIED > x->kept) {
         for (size_t i = 0; i < count; i++)
             to[i] = x->halves ? (float)halves[i] : floats[i];
+        return;
+    }
+    if (x->halves)
+        for (size_t i = 0; i < count; i += LANES)
+            store(to + i, load_halves(halves + i));
+    else
+        for (size_t i = 0; i < count; i += COPIED)
+            memcpy(to + i, floats + i, COPIED * sizeof(float));
 }

@@ -8,6 +8,7 @@
  * one number from 0 to 1.
  */
 
+#include "blocks.h"
 #include "select.h"
 
 struct Narrow {
@@ -16,34 +17,11 @@ struct Narrow {
     uint8_t *bitmap;
 };
 
-/* Moves the first bits of `bits` to the places that are set, in order. */
-static uint64_t deposit(uint64_t bits, uint64_t places) {
-#if ISA_AVX2 || ISA_AVX512
-    return _pdep_u64(bits, places);
-#else
-    uint64_t moved = 0;
-    for (; places; places &= places - 1, bits >>= 1)
-        moved |= (places & -places) & -(bits & 1);
-    return moved;
-#endif
-}
-
-/* 64 bits from bit i on. */
-static uint64_t bits_from(const uint64_t *words, size_t i) {
-    return words[i / 64] >> i % 64 | words[i / 64 + 1] << 1 << (63 - i % 64);
-}
-
 static void narrow_part(void *context, size_t part) {
     const struct Narrow *job = context;
     uint64_t words[PART_WORDS];
-    size_t value = job->old->starts[part].value;
     places_part(job->old, part, words);
-    for (size_t i = 0; i < PART_WORDS; i++) {
-        size_t count = (size_t)__builtin_popcountll(words[i]);
-        if (count)
-            words[i] = deposit(bits_from(job->kept, value), words[i]);
-        value += count;
-    }
+    narrow_words(words, PART_WORDS, job->kept, job->old->starts[part].value);
     store_words(job->bitmap, job->old->n, part, words);
 }
 

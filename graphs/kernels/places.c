@@ -59,8 +59,7 @@ void places_part(const struct Places *places, size_t part, uint64_t words[PART_W
         words[i] = nibbles_join(next, fours[i]);
         next += __builtin_popcount(fours[i]);
     }
-    if (places->n / PART == part)
-        words[places->n % PART / 64] &= first_bits(places->n % 64);
+    end_words(places->n, part, words);
 }
 
 /* Of the nibbles from start to end. */

@@ -20,14 +20,19 @@ static inline size_t part_size(size_t n, size_t part) { return least(PART, n - p
 /* A word with the first `count` bits set, all of them from 64 on. */
 static inline uint64_t first_bits(size_t count) { return count < 64 ? ~(~0ull << count) : ~0ull; }
 
+/* Clears what is past the end of n elements. */
+static inline void end_words(size_t n, size_t part, uint64_t words[PART_WORDS]) {
+    size_t count = part_size(n, part);
+    if (count < PART) {
+        words[count / 64] &= first_bits(count % 64);
+        memset(words + count / 64 + 1, 0, (PART_WORDS - count / 64 - 1) * sizeof *words);
+    }
+}
+
 /* A part as 64-bit words of a bitmap of n bits, zeros past the end; and back. */
 static inline void load_words(const uint8_t *bitmap, size_t n, size_t part, uint64_t words[PART_WORDS]) {
-    size_t count = part_size(n, part);
-    if (count < PART)
-        memset(words, 0, PART_WORDS * sizeof *words);
-    memcpy(words, bitmap + part * (PART / 8), ceil_divide(count, 8));
-    if (count % 64)
-        words[count / 64] &= first_bits(count % 64);
+    memcpy(words, bitmap + part * (PART / 8), ceil_divide(part_size(n, part), 8));
+    end_words(n, part, words);
 }
 
 static inline void store_words(uint8_t *bitmap, size_t n, size_t part, const uint64_t words[PART_WORDS]) {

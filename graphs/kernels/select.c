@@ -55,24 +55,51 @@ OrtStatus *select_open(const struct Call *call, const struct Source *source, siz
 
 void select_close(struct Selection *selection) { free(selection->parts); }
 
-struct Write {
-    const struct Selection *selection;
-    const struct Tensor *values; /* or null */
-    uint8_t *bitmap;
-    bool add; /* to the bits that are set in it */
+/* How a part's elements are chosen: those above a limit or, where some of its ties are kept and some not, those above
+ * the threshold and the first ties. */
+struct Choice {
+    int32_t threshold, limit;
+    bool some_ties;
+    uint32_t ties_left;
 };
 
-/* Takes of a block all above the threshold and the first ties, at most `left`, which are then fewer. */
-static uint64_t take_ties(const float *x, float center, int32_t threshold, uint32_t *left, float *out, size_t *count) {
-    float all[64 + COMPACT_SLACK];
-    uint64_t above = block_above(x, center, threshold), ties = block_above(x, center, threshold - 1) & ~above;
-    while ((uint32_t)__builtin_popcountll(ties) > *left)
+static struct Choice choice_of(const struct Selection *selection, size_t part) {
+    const struct SelectedPart *counts = &selection->parts[part];
+    return (struct Choice){.threshold = selection->threshold,
+                           .limit = selection->threshold - (counts->kept_ties > 0),
+                           .some_ties = counts->kept_ties > 0 && counts->kept_ties < counts->ties,
+                           .ties_left = counts->kept_ties};
+}
+
+static uint64_t choose_among_ties(struct Choice *choice, const float *x, float center) {
+    uint64_t above = block_above(x, center, choice->threshold);
+    uint64_t ties = block_above(x, center, choice->threshold - 1) & ~above;
+    while ((uint32_t)__builtin_popcountll(ties) > choice->ties_left)
         ties &= ~(1ull << (63 - __builtin_clzll(ties)));
-    *left -= (uint32_t)__builtin_popcountll(ties);
-    block_take(x, center, -1, all, count);
-    *count = block_compact(all, above | ties, out);
+    choice->ties_left -= (uint32_t)__builtin_popcountll(ties);
     return above | ties;
 }
+
+static uint64_t choose(struct Choice *choice, const float *x, float center) {
+    return choice->some_ties ? choose_among_ties(choice, x, center) : block_above(x, center, choice->limit);
+}
+
+/* Chooses and writes what is chosen, less center, as block_take does. */
+static uint64_t take(struct Choice *choice, const float *x, float center, float *out, size_t *count) {
+    float all[64 + COMPACT_SLACK];
+    if (!choice->some_ties)
+        return block_take(x, center, choice->limit, out, count);
+    uint64_t bits = choose_among_ties(choice, x, center);
+    block_take(x, center, -1, all, count);
+    *count = block_compact(all, bits, out);
+    return bits;
+}
+
+struct Write {
+    const struct Selection *selection;
+    const struct Tensor *values;
+    uint8_t *bitmap;
+};
 
 static void store_values(const float *kept, size_t count, const struct Tensor *values, size_t first) {
     if (count && values->type == FLOAT32)
@@ -82,51 +109,60 @@ static void store_values(const float *kept, size_t count, const struct Tensor *v
             ((half *)values->data)[first + i] = half_of(kept[i]);
 }
 
-static void add_words(const uint8_t *bitmap, size_t n, size_t part, uint64_t words[PART_WORDS]) {
-    uint64_t old[PART_WORDS];
-    load_words(bitmap, n, part, old);
-    for (int i = 0; i < PART_WORDS; i++)
-        words[i] |= old[i];
-}
-
 static void write_part(void *context, size_t part) {
     const struct Write *job = context;
     const struct Selection *selection = job->selection;
     const struct SelectedPart *counts = &selection->parts[part];
     float buffer[64], center, kept[PART + COMPACT_SLACK];
-    uint64_t words[PART_WORDS] = {0};
+    uint64_t words[PART_WORDS];
     struct Reader reader = source_part(selection->source, part);
-    size_t size = part_size(selection->source->n, part), count = 0;
-    bool some_ties = counts->kept_ties && counts->kept_ties < counts->ties;
-    int32_t limit = selection->threshold - (counts->kept_ties > 0);
-    uint32_t left = counts->kept_ties;
-    for (size_t i = 0; i < size; i += 64) {
+    struct Choice choice = choice_of(selection, part);
+    size_t count = 0, taken;
+    for (size_t i = 0; i < part_size(selection->source->n, part); i += 64) {
         const float *x = source_block(&reader, buffer, &center);
-        size_t taken;
-        words[i / 64] = some_ties ? take_ties(x, center, selection->threshold, &left, kept + count, &taken)
-                                  : block_take(x, center, limit, kept + count, &taken);
+        words[i / 64] = take(&choice, x, center, kept + count, &taken);
         count += taken;
     }
-    if (size % 64)
-        words[size / 64] &= first_bits(size % 64);
-    if (job->add)
-        add_words(job->bitmap, selection->source->n, part, words);
+    end_words(selection->source->n, part, words);
     store_words(job->bitmap, selection->source->n, part, words);
-    if (job->values)
-        store_values(kept, counts->above + counts->kept_ties, job->values, counts->first);
-}
-
-static void write_all(const struct Call *call, struct Write *job) {
-    pool_run(&call->pool, parts_of(job->selection->source->n), write_part, job);
+    store_values(kept, counts->above + counts->kept_ties, job->values, counts->first);
 }
 
 void select_write(const struct Call *call, const struct Selection *selection, const struct Tensor *values,
                   uint8_t *bitmap) {
-    write_all(call, &(struct Write){selection, values, bitmap, .add = false});
+    size_t parts = parts_of(selection->source->n);
+    pool_run(&call->pool, parts, write_part, &(struct Write){selection, values, bitmap});
 }
 
-void select_add_places(const struct Call *call, const struct Selection *selection, uint8_t *bitmap) {
-    write_all(call, &(struct Write){selection, NULL, bitmap, .add = true});
+struct Union {
+    const struct Selection *one, *other;
+    uint8_t *bitmap;
+};
+
+static void mark_part(const struct Selection *selection, size_t part, uint64_t words[PART_WORDS]) {
+    float buffer[64], center;
+    struct Reader reader = source_part(selection->source, part);
+    struct Choice choice = choice_of(selection, part);
+    for (size_t i = 0; i < part_size(selection->source->n, part); i += 64) {
+        const float *x = source_block(&reader, buffer, &center);
+        words[i / 64] = choose(&choice, x, center);
+    }
+    end_words(selection->source->n, part, words);
+}
+
+static void unite_part(void *context, size_t part) {
+    const struct Union *job = context;
+    uint64_t words[PART_WORDS], others[PART_WORDS];
+    mark_part(job->one, part, words);
+    mark_part(job->other, part, others);
+    for (int i = 0; i < PART_WORDS; i++)
+        words[i] |= others[i];
+    store_words(job->bitmap, job->one->source->n, part, words);
+}
+
+void select_union(const struct Call *call, const struct Selection *one, const struct Selection *other,
+                  uint8_t *bitmap) {
+    pool_run(&call->pool, parts_of(one->source->n), unite_part, &(struct Union){one, other, bitmap});
 }
 
 static int64_t nth_tie(const struct Selection *selection, size_t part, uint32_t number) {

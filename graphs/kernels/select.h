@@ -7,7 +7,7 @@
 #define kept_count FOR_ISA(kept_count)
 #define select_open FOR_ISA(select_open)
 #define select_write FOR_ISA(select_write)
-#define select_add_places FOR_ISA(select_add_places)
+#define select_union FOR_ISA(select_union)
 #define select_last_tie FOR_ISA(select_last_tie)
 #define select_close FOR_ISA(select_close)
 
@@ -39,8 +39,8 @@ OrtStatus *select_open(const struct Call *, const struct Source *, size_t k, str
  * once. */
 void select_write(const struct Call *, const struct Selection *, const struct Tensor *values, uint8_t *bitmap);
 
-/* Sets the bits of their places in a bitmap of n bits and leaves the others. Reads the source once. */
-void select_add_places(const struct Call *, const struct Selection *, uint8_t *bitmap);
+/* Writes a bitmap of the places of those that are kept of the one source or the other, both of n elements. */
+void select_union(const struct Call *, const struct Selection *, const struct Selection *, uint8_t *bitmap);
 
 /* The last kept element at the threshold; -1: there is none. */
 int64_t select_last_tie(const struct Selection *);

@@ -16,83 +16,114 @@ struct Members {
     const struct Places *places;
     struct Source source; /* what is done to a value; it has no data */
     int32_t threshold;
-    int64_t last; /* element at the threshold */
-    size_t count;
-    uint8_t *bitmap; /* of those that are chosen */
-};
-
-struct Gather {
-    const struct Members *members;
-    const struct Places *chosen;
+    int64_t last;   /* element at the threshold */
+    size_t count;   /* of members */
+    size_t *firsts; /* how many members come before each part */
     float *values;
+    uint8_t *bitmap;
 };
 
-/* A part of the tensor, with all that is done to its values, and which of its elements are stored. */
-static void restore_part(const struct Members *job, size_t part, float dense[PART], uint64_t words[PART_WORDS]) {
-    float values[PART + EXPAND_SLACK], expanded[64];
-    const float *next = values;
-    size_t first = job->places->starts[part].value, count = job->places->starts[part + 1].value - first;
-    struct Reader reader = source_part(&job->source, part);
-    if (count)
-        memcpy(values, (const float *)job->stored->data + first, count * sizeof *values);
-    places_part(job->places, part, words);
-    for (size_t i = 0; i < PART; i += 64) {
-        next += block_expand(next, words[i / 64], expanded);
-        source_transform(&reader, expanded, 64, dense + i);
-    }
-}
+/* A part, in which the stored elements are numbered. */
+struct Stored {
+    uint64_t words[PART_WORDS]; /* which elements they are */
+    size_t count;
+    float values[PART];              /* with all that is done to them */
+    uint64_t members[PART_WORDS + 1]; /* a bit for each, and a word more */
+};
 
-static void mark_part(void *context, size_t part) {
-    const struct Members *job = context;
-    uint64_t words[PART_WORDS];
-    float dense[PART];
-    restore_part(job, part, dense, words);
-    for (size_t i = 0; i < PART; i += 64) {
-        int64_t left = job->last + 1 - (int64_t)(part * PART + i);
-        uint64_t above = block_above(dense + i, 0, job->threshold);
-        uint64_t ties = block_above(dense + i, 0, job->threshold - 1);
-        words[i / 64] &= above | (ties & first_bits(left > 0 ? (size_t)left : 0));
-    }
-    store_words(job->bitmap, job->places->n, part, words);
-}
-
-static void gather_part(void *context, size_t part) {
-    const struct Gather *job = context;
-    uint64_t words[PART_WORDS];
-    float dense[PART], kept[PART + COMPACT_SLACK];
+/* How many of the elements from begin to end are set. */
+static size_t count_between(const uint64_t words[PART_WORDS], size_t begin, size_t end) {
     size_t count = 0;
-    restore_part(job->members, part, dense, words);
-    places_part(job->chosen, part, words);
-    for (size_t i = 0; i < PART; i += 64)
-        count += block_compact(dense + i, words[i / 64], kept + count);
-    if (count)
-        memcpy(job->values + job->chosen->starts[part].value, kept, count * sizeof *kept);
+    for (size_t i = begin / 64; 64 * i < end; i++) {
+        uint64_t before = 64 * i < begin ? first_bits(begin - 64 * i) : 0;
+        count += (size_t)__builtin_popcountll(words[i] & first_bits(end - 64 * i) & ~before);
+    }
+    return count;
 }
 
-static OrtStatus *write_chosen(struct Call *call, const struct Members *job, const struct Places *chosen) {
+static void transform_values(const struct Source *source, size_t part, const float *from, struct Stored *stored) {
+    struct Reader reader = source_part(source, part);
+    for (size_t i = 0, taken = 0; taken < stored->count;) {
+        size_t next = least(PART, i + reader.left), count = count_between(stored->words, i, next);
+        transform(source, reader.channel, from + taken, count, stored->values + taken);
+        reader.channel = reader.channel + 1 < source->channels ? reader.channel + 1 : 0;
+        reader.left = source->pixels;
+        taken += count;
+        i = next;
+    }
+}
+
+static void find_members(const struct Members *job, size_t part, struct Stored *stored) {
+    int64_t until = job->last + 1 - (int64_t)(part * PART); /* ties are members before this element */
+    size_t ties_left = until > 0 ? count_between(stored->words, 0, least(PART, (size_t)until)) : 0;
+    memset(stored->members, 0, sizeof stored->members);
+    for (size_t i = 0; i < stored->count; i += 64) {
+        uint64_t above = block_above(stored->values + i, 0, job->threshold);
+        uint64_t ties = block_above(stored->values + i, 0, job->threshold - 1);
+        uint64_t early = i < ties_left ? first_bits(ties_left - i) : 0;
+        stored->members[i / 64] = (above | (ties & early)) & first_bits(stored->count - i);
+    }
+}
+
+static void load_part(const struct Members *job, size_t part, struct Stored *stored) {
+    size_t first = job->places->starts[part].value;
+    stored->count = job->places->starts[part + 1].value - first;
+    places_part(job->places, part, stored->words);
+    if (stored->count) {
+        const float *from = (const float *)job->stored->data + first;
+        if (is_by_channel(&job->source))
+            transform_values(&job->source, part, from, stored);
+        else
+            memcpy(stored->values, from, stored->count * sizeof *from);
+    }
+    find_members(job, part, stored);
+}
+
+static void count_part(void *context, size_t part) {
+    const struct Members *job = context;
+    struct Stored stored;
+    load_part(job, part, &stored);
+    job->firsts[part] = count_bits(stored.members);
+}
+
+static void write_part(void *context, size_t part) {
+    const struct Members *job = context;
+    struct Stored stored;
+    float kept[PART + COMPACT_SLACK];
+    size_t count = 0;
+    load_part(job, part, &stored);
+    for (size_t i = 0; i < stored.count; i += 64)
+        count += block_compact(stored.values + i, stored.members[i / 64], kept + count);
+    if (count)
+        memcpy(job->values + job->firsts[part], kept, count * sizeof *kept);
+    narrow_words(stored.words, PART_WORDS, stored.members, 0);
+    store_words(job->bitmap, job->places->n, part, stored.words);
+}
+
+/* Turns how many members each part has into how many come before it; returns the sum. */
+static size_t place_parts(const struct Members *job) {
+    size_t first = 0;
+    for (size_t part = 0; part < job->places->parts; part++) {
+        size_t count = job->firsts[part];
+        job->firsts[part] = first;
+        first += count;
+    }
+    return first;
+}
+
+static OrtStatus *write_members(struct Call *call, struct Members *job) {
     struct Tensor values;
-    size_t count = chosen->starts[chosen->parts].value;
+    struct NewPlaces places;
+    pool_run(&call->pool, job->places->parts, count_part, job);
+    size_t count = place_parts(job);
     if (count != job->count)
         return FAIL(call, "the bounds tell of %zu values and there are %zu", job->count, count);
     TRY(output_flat(call, 0, count, &values));
-    pool_run(&call->pool, chosen->parts, gather_part, &(struct Gather){job, chosen, values.data});
-    return places_write(call, 1, job->bitmap, chosen->n, count);
-}
-
-static OrtStatus *choose(struct Call *call, struct Members *job) {
-    struct Places chosen;
-    size_t n = job->places->n, bytes = ceil_divide(n, 8);
-    void *bitmap;
-    TRY(scratch(call, bytes, &bitmap));
-    job->bitmap = bitmap;
-    pool_run(&call->pool, job->places->parts, mark_part, job);
-    OrtStatus *failure = places_open_mask(call, &(struct Tensor){.data = bitmap, .count = bytes}, n, &chosen);
-    if (!failure) {
-        failure = write_chosen(call, job, &chosen);
-        places_close(&chosen);
-    }
-    free(bitmap);
-    return failure;
+    TRY(places_begin(call, 1, job->places->n, count, &places));
+    job->values = values.data;
+    job->bitmap = places.bitmap;
+    pool_run(&call->pool, job->places->parts, write_part, job);
+    return places_finish(call, 1, &places);
 }
 
 /* which: 0 for the normalization, 1 for the convolution. */
@@ -126,7 +157,13 @@ static OrtStatus *select_members(struct Call *call, int which) {
     }
     TRY(places_open(call, &call->inputs[1], shape.count, values->count, &places));
     job.places = &places;
-    OrtStatus *failure = choose(call, &job);
+    void *firsts;
+    OrtStatus *failure = scratch(call, places.parts * sizeof *job.firsts, &firsts);
+    if (!failure) {
+        job.firsts = firsts;
+        failure = write_members(call, &job);
+        free(firsts);
+    }
     places_close(&places);
     return failure;
 }

@@ -39,16 +39,26 @@ static OrtStatus *find_sources(const struct Call *call, struct Pair *pair) {
     return kept_count(call, 2, z->count, &pair->conv_count);
 }
 
-/* Adds to the union what is kept of a source, and tells its bounds. */
-static OrtStatus *add(const struct Call *call, const struct Source *source, size_t k, uint8_t *bitmap,
-                      int64_t bounds[2]) {
-    struct Selection selection;
-    TRY(select_open(call, source, k, &selection));
-    select_add_places(call, &selection, bitmap);
-    bounds[0] = selection.threshold;
-    bounds[1] = k == source->n ? (int64_t)k - 1 : select_last_tie(&selection);
-    select_close(&selection);
-    return NULL;
+static void find_bounds(const struct Selection *selection, int64_t bounds[2]) {
+    bool all = selection->k == selection->source->n;
+    bounds[0] = selection->threshold;
+    bounds[1] = all ? (int64_t)selection->k - 1 : select_last_tie(selection);
+}
+
+static OrtStatus *unite(const struct Call *call, struct Pair *pair) {
+    struct Selection norm, conv;
+    TRY(select_open(call, &pair->norm, pair->norm_count, &norm));
+    OrtStatus *failure = select_open(call, &pair->conv, pair->conv_count, &conv);
+    if (!failure) {
+        select_union(call, &norm, &conv, pair->bitmap);
+        find_bounds(&norm, pair->bounds);
+        find_bounds(&conv, pair->bounds + 2);
+        pair->bounds[4] = (int64_t)pair->norm_count;
+        pair->bounds[5] = (int64_t)pair->conv_count;
+        select_close(&conv);
+    }
+    select_close(&norm);
+    return failure;
 }
 
 struct Gather {
@@ -86,13 +96,9 @@ static OrtStatus *write_union(struct Call *call, const struct Pair *pair, const 
 
 static OrtStatus *sparsify(struct Call *call, struct Pair *pair) {
     struct Places kept;
-    size_t bytes = ceil_divide(pair->norm.n, 8);
-    memset(pair->bitmap, 0, bytes);
-    TRY(add(call, &pair->norm, pair->norm_count, pair->bitmap, pair->bounds));
-    TRY(add(call, &pair->conv, pair->conv_count, pair->bitmap, pair->bounds + 2));
-    pair->bounds[4] = (int64_t)pair->norm_count;
-    pair->bounds[5] = (int64_t)pair->conv_count;
-    TRY(places_open_mask(call, &(struct Tensor){.data = pair->bitmap, .count = bytes}, pair->norm.n, &kept));
+    struct Tensor bits = {.data = pair->bitmap, .count = ceil_divide(pair->norm.n, 8)};
+    TRY(unite(call, pair));
+    TRY(places_open_mask(call, &bits, pair->norm.n, &kept));
     OrtStatus *failure = write_union(call, pair, &kept);
     places_close(&kept);
     return failure;

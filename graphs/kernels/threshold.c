@@ -47,13 +47,19 @@ static int32_t kth_largest(const struct Source *source, size_t k, int32_t low, i
     }
 }
 
-/* One element at random out of each of `count` stretches. */
-static void take_sample(const struct Source *source, size_t count, float *sample) {
-    uint32_t random = 1;
-    size_t stretch = source->n / count;
-    for (size_t i = 0; i < count; i++) {
+struct Sample {
+    const struct Source *source;
+    float elements[SAMPLE];
+};
+
+/* One element at random out of each of SAMPLE stretches, PART of them. */
+static void sample_part(void *context, size_t part) {
+    struct Sample *sample = context;
+    uint32_t random = (uint32_t)part;
+    size_t stretch = sample->source->n / SAMPLE;
+    for (size_t i = part * PART; i < (part + 1) * PART; i++) {
         random = random * 1664525 + 1013904223;
-        sample[i] = source_element(source, i * stretch + (random * (uint64_t)stretch >> 32));
+        sample->elements[i] = source_element(sample->source, i * stretch + (random * (uint64_t)stretch >> 32));
     }
 }
 
@@ -94,10 +100,10 @@ static size_t scan_all(const struct Call *call, struct Scan *job) {
 
 /* Between which magnitudes the k-th largest is, as far as a sample tells: 3.5 deviations to both sides. Returns how
  * many candidates there is to be room for. */
-static size_t bracket(const struct Source *source, size_t k, int32_t *low, int32_t *high) {
-    float sample[SAMPLE];
-    struct Source sampled = {.data = sample, .n = SAMPLE};
-    take_sample(source, SAMPLE, sample);
+static size_t bracket(const struct Call *call, const struct Source *source, size_t k, int32_t *low, int32_t *high) {
+    struct Sample sample = {.source = source};
+    struct Source sampled = {.data = sample.elements, .n = SAMPLE};
+    pool_run(&call->pool, parts_of(SAMPLE), sample_part, &sample);
     double share = (double)k / (double)source->n;
     double rank = share * SAMPLE, margin = 3.5 * __builtin_sqrt(SAMPLE * share * (1 - share)) + 2;
     *high = rank - margin < 1 ? INT32_MAX : kth_largest(&sampled, (size_t)(rank - margin), 0, INT32_MAX);
@@ -161,7 +167,7 @@ OrtStatus *find_threshold(const struct Call *call, const struct Source *source, 
     *threshold = -1;
     if (source->n > 2 * SAMPLE) {
         void *candidates;
-        job.room = bracket(source, k, &job.low, &job.high);
+        job.room = bracket(call, source, k, &job.low, &job.high);
         TRY(scratch(call, job.room * sizeof(float), &candidates));
         job.candidates = candidates;
         *threshold = guess(call, &job, k);

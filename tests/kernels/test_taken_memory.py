@@ -18,6 +18,8 @@ ONE, PAIR, BITS = np.ones(1, np.float32), np.full(2, 3, np.float32), np.array([0
 CASES: dict[str, tuple[list[np.ndarray], int, dict[str, Any]]] = {
     "AddInto": ([X, X], 1, {}),
     "AddStrided": ([X, X[:, :, ::2, ::2]], 1, {"strides": (2, 2)}),
+    "AddMasked": ([X, X.reshape(-1)[:4], BITS], 1, {}),
+    "ApplyMask": ([X, BITS], 1, {}),
     "ReluPack": ([X], 2, {}),
     "BatchNormalize": ([X, PAIR, PAIR, PAIR, PAIR], 1, {}),
     "BatchNormalizeRelu": ([X, PAIR, PAIR, PAIR, PAIR], 2, {}),

@@ -17,20 +17,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    import onnx_ir as ir
+    import onnx
 
-    from graphs.liveness import find_peak
-    from toolchain.driver.budget import step_bytes
+    from toolchain.driver.budget import Work
     from toolchain.driver.bundle import Bundle
     from toolchain.driver.controller import uniform_ratios
+    from toolchain.driver.needs import predict_peak, step_bytes
 
     bundle = Bundle(options.bundle)
     facts = bundle.manifest
     batch = options.batch or facts.batch
     ratios = uniform_ratios(len(facts.layers), options.prune_ratio)
     form = facts.native if facts.native is not None and not options.portable else facts.step
-    step = ir.load(bundle.file(form.file))
-    peak = find_peak(step.graph, batch, ratios.tolist())
+    graph = onnx.load(bundle.file(form.file), load_external_data=False).graph
+    peak = predict_peak(facts, form, batch, ratios)
     result = {
         "model": facts.model.name,
         "method": facts.method.name,
@@ -44,8 +44,9 @@ def run(options: argparse.Namespace) -> int:
         "dense_saved_bytes": facts.dense_bytes(batch),
         "kept_bytes": step_bytes(facts, form, batch, ratios),
         "predicted_peak_bytes": peak.bytes,
-        "peak_node": peak.node,
-        "operators": dict(Counter(node.op_type for node in step.graph).most_common()),
+        "peak_layer": peak.moment.layer if peak.moment is not None else "",
+        "least_budget_bytes": Work(facts, form, batch).least.bytes,
+        "operators": dict(Counter(node.op_type for node in graph.node).most_common()),
     }
     emit(result, _text(result), options.json)
     return 0
@@ -64,9 +65,10 @@ def _text(result: dict[str, object]) -> str:
             *rows,
             f"saved without pruning: {sizes['dense_saved_bytes']}",
             f"saved at ratio {result['prune_ratio']}: {sizes['kept_bytes']}",
-            f"predicted peak of the step: {sizes['predicted_peak_bytes']} (at {result['peak_node']})",
+            f"predicted peak of the step: {sizes['predicted_peak_bytes']} (at {result['peak_layer']})",
+            f"least budget of the step: {sizes['least_budget_bytes']}",
         ]
     )
 
 
-_SIZES = ("dense_saved_bytes", "kept_bytes", "predicted_peak_bytes")
+_SIZES = ("dense_saved_bytes", "kept_bytes", "predicted_peak_bytes", "least_budget_bytes")

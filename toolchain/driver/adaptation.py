@@ -30,12 +30,13 @@ class Settings:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a batch gave. seconds: probe and step, without decoding and saving."""
+    """What a batch gave. predicted_peak_bytes: of probe and step. seconds: of both, without decoding and saving."""
 
     loss: float
     predictions: List[int]
     kept_bytes: int
     dense_bytes: int
+    predicted_peak_bytes: int
     prune_ratios: List[float]
     seconds: float
 
@@ -57,21 +58,27 @@ class Adapter:
         self._settings = settings
         self._random = np.random.default_rng(settings.seed)
         self._last_grad_rms: Optional[np.ndarray] = None
+        self._predicted = 0
 
     def adapt(self, images: np.ndarray) -> BatchResult:
         """Predict float32 images [N, C, H, W] and learn from them. Raises SkippedBatch; UsageError for the budget."""
         started = time.perf_counter()
         if not np.isfinite(images).all():
             raise SkippedBatch("the images hold NaN or Inf", state_is_lost=False)
-        work = Work(self._manifest, self._step.facts, len(images))
-        if self._settings.budget is not None:
-            require_fit(work, self._settings.budget)
-        ratios = self._fit(work, self._wanted_ratios(images))
+        ratios = self._ratios(images)
         result = self._step.run(images, ratios, self._settings.learning_rate)
         if not (result.is_finite and self._step.state_is_finite):
             raise SkippedBatch(f"the loss, a gradient or an updated parameter {_NOT_FINITE}", state_is_lost=True)
         self._last_grad_rms = result.grad_rms
         return self._describe(result, ratios, time.perf_counter() - started)
+
+    def _ratios(self, images: np.ndarray) -> np.ndarray:
+        """What the method wants, inside the budget; whether that is possible is known before a probe runs."""
+        work = Work(self._manifest, self._step.facts, len(images))
+        self._predicted = 0
+        if self._settings.budget is not None:
+            require_fit(work, self._settings.budget)
+        return self._fit(work, self._wanted_ratios(images))
 
     def _wanted_ratios(self, images: np.ndarray) -> np.ndarray:
         if self._settings.prune_ratios is not None:
@@ -100,7 +107,9 @@ class Adapter:
 
     def _fit(self, work: Work, ratios: np.ndarray) -> np.ndarray:
         budget = self._settings.budget
-        return ratios if budget is None else fit_ratios(work, ratios, budget)
+        fitted = ratios if budget is None else fit_ratios(work, ratios, budget)
+        self._predicted = max(self._predicted, work.need(fitted).bytes)
+        return fitted
 
     def _describe(self, result: StepResult, ratios: np.ndarray, seconds: float) -> BatchResult:
         batch = len(result.logits)
@@ -109,6 +118,7 @@ class Adapter:
             predictions=[int(label) for label in result.logits.argmax(axis=1)],
             kept_bytes=kept_bytes(self._manifest, self._step.facts, batch, result.kept_elements.tolist()),
             dense_bytes=self._manifest.dense_bytes(batch),
+            predicted_peak_bytes=self._predicted,
             prune_ratios=[float(ratio) for ratio in ratios],
             seconds=seconds,
         )

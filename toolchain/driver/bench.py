@@ -61,6 +61,7 @@ def _summarise(measured: List[_Measured], batch: int) -> Dict[str, Any]:
         "step_seconds": statistics.median(step.result.seconds for step in measured),
         "cpu_seconds": statistics.median(step.cpu_seconds for step in measured),
         "peak_step_bytes": max(peaks) if peaks else None,
+        "predicted_peak_bytes": max(step.result.predicted_peak_bytes for step in measured),
         "kept_bytes": max(step.result.kept_bytes for step in measured),
         "dense_bytes": measured[0].result.dense_bytes,
         "batch": batch,

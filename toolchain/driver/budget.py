@@ -124,5 +124,6 @@ def _advice(work: Work, budget: int) -> str:
         return f"the largest batch that fits is {fitting}; raise the budget or lower --batch"
     side = largest_image_size(work, budget)
     if side:
-        return f"not even one image fits; of {side} x {side} pixels it might (an estimate): raise the budget or build with --image-size {side}"
+        estimate = f"one of about {side} x {side} pixels would (an estimate)"
+        return f"not even one image fits, {estimate}: raise the budget or build with --image-size {side}"
     return "not even one image fits: raise the budget"

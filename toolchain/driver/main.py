@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, List, Optional, Sequence
 
 from toolchain.driver.arguments import build_parser
-from toolchain.driver.memory import ensure_plain_malloc
+from toolchain.driver.memory import return_freed_memory
 from toolchain.driver.output import emit
 from toolchain.errors import DependencyError, InternalError, ToolchainError
 
@@ -20,8 +20,8 @@ def main(bundle_path: str, argv: Optional[Sequence[str]] = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         options = build_parser().parse_args(arguments)
-        if options.command == "bench":
-            ensure_plain_malloc(bundle_path, arguments)
+        if options.command in ("adapt", "bench"):
+            return_freed_memory()
         return _run(Path(bundle_path), options)
     except KeyboardInterrupt:
         print("interrupted; every saved state is whole", file=sys.stderr)

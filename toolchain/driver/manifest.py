@@ -109,11 +109,11 @@ class Store:
 
 @dataclass(frozen=True)
 class Moment:
-    """A point of the step at which memory may peak: bytes + bytes_per_sample a sample, and the stores whose span it is in.
+    """A point of the step at which its memory may peak: bytes, bytes_per_sample a sample, and the stores of its span.
 
-    layer: of the model, at work then, in its forward or its backward pass. working: pairs, what a node in progress needs
-    more in bytes for each element that a source keeps; a source is a layer, by number, or the number of layers and a
-    store's. sorts: the moment counts only where that source keeps so many elements that ONNX Runtime sorts for them.
+    layer: of the model, at work then, in its forward or its backward pass. working: pairs, a source and the bytes that
+    a node in progress needs for each element that is kept of it. A source is a layer, by number, or the number of
+    layers and a store's. sorts: the moment counts only where so many are kept of this source that ONNX Runtime sorts.
     """
 
     layer: str
@@ -129,7 +129,8 @@ class StepFacts:
     """The graph of one adaptation step, and what waits in memory for its backward pass.
 
     stores: the pruned activations. value_bytes: of a kept element. compact_places: whether their places are coded where
-    that is shorter. saved: all else that waits. moments: in order of time. kernels: platform → library with the graph's own operators; empty: it has none.
+    that is shorter. saved: all else that waits. moments: in order of time. kernels: platform → library with the
+    graph's own operators; empty: it has none.
     """
 
     file: str

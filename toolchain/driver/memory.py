@@ -1,22 +1,26 @@
 """Peak memory of a piece of work, measured by the kernel, and a C allocator that gives memory back at once."""
 
 import ctypes
-import os
-import sys
-from typing import Callable, Dict, Optional, Sequence, Tuple, TypeVar
+from typing import Callable, Dict, Optional, Tuple, TypeVar
 
 T = TypeVar("T")
 
-# glibc raises both thresholds as it runs and then keeps freed blocks; fixed, buffers above 128 KiB go back at once.
-PLAIN_MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_TRIM_THRESHOLD_": "131072"}
+RETURNED = 8192
+"""Buffers of so many bytes and more go back to the system as soon as they are freed: each is pages of its own."""
+
+_TRIM = -1
+_MAP = -3
+
+PLAIN_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(RETURNED), "MALLOC_TRIM_THRESHOLD_": str(RETURNED)}
+"""The same for a process that is yet to start."""
 
 
-def ensure_plain_malloc(bundle: str, argv: Sequence[str]) -> None:
-    """Start the process again with PLAIN_MALLOC in its environment, unless it is there. Returns only if it is."""
-    if all(os.environ.get(name) == value for name, value in PLAIN_MALLOC.items()):
-        return
-    isolated = ["-I"] if sys.flags.isolated else []
-    os.execve(sys.executable, [sys.executable, *isolated, bundle, *argv], {**os.environ, **PLAIN_MALLOC})
+def return_freed_memory() -> None:
+    """From now on. By itself glibc raises both thresholds as it runs and then keeps freed blocks."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_MAP, RETURNED)
+        mallopt(_TRIM, RETURNED)
 
 
 def measure_peak(work: Callable[[], T]) -> Tuple[T, Optional[int]]:

@@ -6,6 +6,7 @@ from typing import List, NamedTuple, Optional, Sequence
 import numpy as np
 
 from toolchain.driver.manifest import Manifest, Moment, StepFacts, Store
+from toolchain.driver.memory import RETURNED
 
 UNION = 0.8
 """How many elements two layers keep of one activation, as a share of the sum of what each keeps; measured."""
@@ -13,7 +14,7 @@ UNION = 0.8
 SORTING = 0.725
 """ONNX Runtime sorts all places to find the largest k of n elements where k is n to this power or more."""
 
-_PAGE, _MAPPED, _HEADER = 4096, 16384, 96
+_PAGE, _HEADER = 4096, 96
 
 
 class Need(NamedTuple):
@@ -100,7 +101,7 @@ def _waiting(step: StepFacts, elements: np.ndarray, stored: Sequence[int]) -> Li
 
 def _resident(size: int) -> int:
     """Bytes of memory that a buffer takes: large ones are whole pages."""
-    return size if size < _MAPPED else -(-(size + _HEADER) // _PAGE) * _PAGE
+    return size if size < RETURNED else -(-(size + _HEADER) // _PAGE) * _PAGE
 
 
 def _sorts(elements: int, kept: int) -> bool:

@@ -1,11 +1,12 @@
 """The folder that a device executes: graphs, parameters, recorded results and a copy of the driver."""
 
 import dataclasses
+import functools
 import json
 import platform
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import toolchain
 import toolchain.driver
 import toolchain.errors
 from graphs.kernels.build import LIBRARY, PLATFORMS, library
+from graphs.moments import Terms, find_timeline
 from graphs.ops import inlined, with_own_operators
 from graphs.passes.schedule import UPDATED
 from targets import Target
@@ -30,6 +32,7 @@ from toolchain.driver.manifest import (
     Manifest,
     MethodFacts,
     ModelFacts,
+    Moment,
     ProbeFacts,
     Saved,
     StepFacts,
@@ -72,10 +75,9 @@ def bundle(
     """Writes all but the recorded results into the empty `folder`; returns its manifest, yet to be sealed."""
     for part in ("adapt", "infer", "ort-training", "reference"):
         (folder / part).mkdir(parents=True)
-    forms = {STEP: (inlined(lowered.step), lowered), NATIVE: (with_own_operators(fused.step), fused)}
-    facts = {file: _step_facts(file, *form, traced, rewritten, differentiated.trained, settings) for file, form in forms.items()}
-    for file, (model, _) in forms.items():
-        _save(model, folder / file)
+    describe = functools.partial(_write_step, folder, traced, rewritten, differentiated.trained, settings)
+    portable = describe(STEP, inlined(lowered.step), lowered)
+    native = describe(NATIVE, with_own_operators(fused.step), fused)
     kernels = _copy_kernels(folder, target)
     onnx.save(exported.infer, folder / INFER)
     _write_recipe(folder / RECIPE, exported, target)
@@ -83,8 +85,8 @@ def bundle(
     parameters = {name: np.ascontiguousarray(array, np.float32) for name, array in traced.tensors.items()}
     write_tensors(folder / PARAMETERS, parameters, {})
     _copy_driver(folder)
-    native = dataclasses.replace(facts[NATIVE], compact_places=True, kernels=kernels)
-    return _manifest(traced, rewritten, facts[STEP], native, method, target, settings)
+    native = dataclasses.replace(native, compact_places=True, kernels=kernels)
+    return _manifest(traced, rewritten, portable, native, method, target, settings)
 
 
 def seal(folder: Path, manifest: Manifest) -> None:
@@ -178,22 +180,41 @@ ROLES = {
 }
 
 
-def _step_facts(
-    file: str, lowered: Lowered, tensors: Mapping[str, np.ndarray], trained: tuple[str, ...], half: bool
+def _write_step(
+    folder: Path,
+    traced: Traced,
+    rewritten: Rewritten,
+    trained: tuple[str, ...],
+    settings: Settings,
+    file: str,
+    model: ir.Model,
+    lowered: Lowered,
 ) -> StepFacts:
-    graph = lowered.step.graph
-    statistics = {value.name.removesuffix(UPDATED) for value in graph.outputs if value.name} & tensors.keys()
+    """Saves a form of the step and describes it. model: `lowered` as the device runs it."""
+    value_bytes = 2 if settings.half else 4
+    terms = Terms(lowered.stores, tuple(layer.elements_per_sample for layer in rewritten.layers), value_bytes)
+    timeline = find_timeline(model.graph, terms, traced.tensors.keys(), settings.batch)
+    _save(model, folder / file)
+    return StepFacts(
+        file=file,
+        inputs=tuple(_input_facts(lowered.step.graph, traced.tensors.keys(), trained)),
+        outputs=tuple(_output_facts(lowered.step.graph.outputs)),
+        stores=tuple(Store(i.layers, i.union, span) for i, span in zip(lowered.stores, timeline.spans, strict=True)),
+        saved=tuple(Saved(**vars(tensor)) for tensor in lowered.saved),
+        moments=tuple(Moment(**vars(moment)) for moment in timeline.moments),
+        value_bytes=value_bytes,
+    )
+
+
+def _input_facts(graph: ir.Graph, tensors: Collection[str], trained: tuple[str, ...]) -> Iterable[TensorFacts]:
+    statistics = {value.name.removesuffix(UPDATED) for value in graph.outputs if value.name} & set(tensors)
 
     def role(name: str) -> str:
         if name in ROLES or name not in tensors:
             return ROLES.get(name, "moment")
         return "parameter" if name in trained else "statistic" if name in statistics else "frozen"
 
-    inputs = [_facts(value, role(str(value.name))) for value in graph.inputs]
-    saved = tuple(Saved(**dataclasses.asdict(tensor)) for tensor in lowered.saved)
-    stores = tuple(Store(**dataclasses.asdict(store)) for store in lowered.stores)
-    outputs = tuple(_output_facts(graph.outputs))
-    return StepFacts(file, tuple(inputs), outputs, stores, saved, value_bytes=2 if half else 4)
+    return [_facts(value, role(str(value.name))) for value in graph.inputs]
 
 
 def _output_facts(outputs: Iterable[ir.Value]) -> Iterable[TensorFacts]:
