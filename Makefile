@@ -2,15 +2,17 @@
 PYTHON ?= python3
 HOST := .venv/host
 DEVICE := .venv/device
+DEBIAN := build/debian
+CASES := build/kernel-cases
 PIP_INSTALL := -m pip install --quiet
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint demo bench
+.PHONY: help setup test lint demo bench debian test-aarch64 test-sanitizers
 
 help: ## List these targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(HOST)/.ready $(DEVICE)/.ready ## Make .venv/host and .venv/device (PYTHON=python3.11 chooses the Python)
 
@@ -26,6 +28,24 @@ demo: setup ## Build a bundle and adapt it, start to end
 
 bench: setup ## Measure time and memory, and write the tables
 	$(HOST)/bin/python -m benchmarks.bench $(ARGS)
+
+debian: $(DEBIAN)/.ready ## Fetch what the next two need from Debian 13, into build/
+
+test-aarch64: $(CASES)/.ready $(DEBIAN)/.ready ## Run the kernels' cases on an emulated aarch64 machine
+	$(HOST)/bin/python -m tests.kernels.replay aarch64 $(CASES) $(DEBIAN)
+
+test-sanitizers: $(CASES)/.ready $(DEBIAN)/.ready ## Run them where errors of memory, of C and of threads show
+	$(HOST)/bin/python -m tests.kernels.replay sanitizers $(CASES) $(DEBIAN)
+
+$(DEBIAN)/.ready: .ci/fetch_debian.sh
+	.ci/fetch_debian.sh $(DEBIAN)
+	@touch $@
+
+# The cases are the same in every run that finds the same tests.
+$(CASES)/.ready: $(HOST)/.ready $(wildcard graphs/kernels/*.[ch] tests/kernels/*.py)
+	@rm -rf $(CASES)
+	TOOLCHAIN_RECORD_CASES=$(CASES) $(HOST)/bin/python -m pytest --quiet --hypothesis-seed=0 tests/kernels
+	@touch $@
 
 # torch comes first and alone, so that nothing that needs it can choose another build.
 $(HOST)/.ready: pyproject.toml constraints.txt

@@ -62,11 +62,12 @@ static inline size_t block_between(const float *x, float center, int32_t low, in
 
 /* Keeps of the elements in a part's words those whose bit is set in `kept`, which has a bit for each of them from bit
  * `first` on, and a word more. */
-static inline void narrow_words(uint64_t *words, size_t count, const uint64_t *kept, size_t first) {
-    for (size_t i = 0; i < count; i++) {
-        size_t set = (size_t)__builtin_popcountll(words[i]);
-        if (set)
-            words[i] = deposit(kept[first / 64] >> first % 64 | kept[first / 64 + 1] << 1 << (63 - first % 64), words[i]);
-        first += set;
+static inline void narrow_words(uint64_t *words, size_t word_count, const uint64_t *kept, size_t first) {
+    for (size_t i = 0; i < word_count; i++) {
+        const uint64_t *from = kept + first / 64;
+        size_t count = (size_t)__builtin_popcountll(words[i]);
+        if (count)
+            words[i] = deposit(from[0] >> first % 64 | from[1] << 1 << (63 - first % 64), words[i]);
+        first += count;
     }
 }

@@ -39,6 +39,14 @@ static enum Type output_type(const struct Call *call, int index) {
     return type;
 }
 
+OrtStatus *data_of(const struct Call *call, OrtValue *value, struct Tensor *tensor) {
+    static _Alignas(64) char nothing[64];
+    TRY(call->api->GetTensorMutableData(value, &tensor->data));
+    if (!tensor->count)
+        tensor->data = nothing;
+    return NULL;
+}
+
 OrtStatus *output(struct Call *call, int index, int rank, const int64_t *shape, struct Tensor *made) {
     OrtValue *value;
     TRY(call->api->KernelContext_GetOutput(call->context, (size_t)index, shape, (size_t)rank, &value));
@@ -47,7 +55,7 @@ OrtStatus *output(struct Call *call, int index, int rank, const int64_t *shape, 
         made->shape[axis] = shape[axis];
         made->count *= (size_t)shape[axis];
     }
-    return call->api->GetTensorMutableData(value, &made->data);
+    return data_of(call, value, made);
 }
 
 OrtStatus *output_flat(struct Call *call, int index, size_t count, struct Tensor *made) {

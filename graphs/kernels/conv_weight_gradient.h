@@ -88,7 +88,8 @@ struct Tile {
 /* The rest of a tile of which the first line is set. */
 void complete_tile(const struct Convolution *, struct Tile *);
 
-/* Where in the first image's layout the pixels of the rows that the tile has of it go, in order. */
+/* Where in an image's layout the pixels of each stored row go. Of any tile that has no more rows, as long as a tile
+ * begins with a row that is a multiple of the stride. */
 void place_gradient(const struct Convolution *, const struct Tile *, uint16_t *places);
 
 /* Lays out the output channels from `channel` on as [pixel][width], `width` a multiple of LANES. */
@@ -106,6 +107,7 @@ struct Elements {
 /* What reads a table or writes a list may read or write so many entries more. */
 enum { GATHER_SLACK = 64 };
 
+/* Of any tile that has no more rows and images, as above. */
 void place_elements(const struct Convolution *, const struct Tile *, const struct Elements *);
 
 /* The kept values of one phase in some channels of a tile: those of channel c are begins[c] .. begins[c + 1]. */

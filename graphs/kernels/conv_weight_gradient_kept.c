@@ -6,14 +6,14 @@ static void place_row(const struct Convolution *conv, const struct Tile *tile, s
                       uint16_t *places, uint16_t *phases) {
     const struct Axis *down = &conv->rows, *across = &conv->columns;
     size_t y = tile->row + row + down->pad, row_phase = y % down->stride, row_taps = taps_met(down, row_phase);
-    size_t row_place = image * tile->image_pitch + tile->margin;
+    size_t row_place = image * tile->image_pitch + tile->margin, none = phase_count(conv);
     if (row_taps)
         row_place += (size_t)((ptrdiff_t)(y / down->stride + 1 - row_taps) - tile->first) * tile->row_pitch;
     for (size_t column = 0; column < across->size; column++) {
         size_t x = column + across->pad, phase = x % across->stride, taps = taps_met(across, phase);
         bool met = row_taps && taps;
         places[column] = met ? (uint16_t)(row_place + x / across->stride + 1 - taps) : 0;
-        phases[column] = (uint16_t)(met ? row_phase * least(across->stride, across->kernel) + phase : phase_count(conv));
+        phases[column] = (uint16_t)(met ? row_phase * least(across->stride, across->kernel) + phase : none);
     }
 }
 

@@ -25,8 +25,7 @@ struct Plan {
     size_t phases, taps;
     size_t vectors, block;           /* of all output channels, of a block */
     size_t groups, group_images;
-    struct Tile tile;   /* the first one */
-    size_t tile_pixels; /* the most that one has */
+    struct Tile tile; /* the first one, and the largest */
     size_t task_vectors, task_channels, listed_channels;
     float *sums; /* of all tasks, if there are groups */
     bool failed;
@@ -89,8 +88,8 @@ static size_t arrange(const struct Plan *plan, struct Work *work, char *memory) 
     work->cursor_pitch = plan->task_channels + PREFETCHED;
     work->elements.pitch = range;
     work->sums = plan->sums ? NULL : take(memory, &taken, sums_of_task(plan), sizeof(float));
-    work->gradient = take(memory, &taken, plan->task_vectors * LANES * plan->tile_pixels, sizeof(float));
-    work->gradient_places = take(memory, &taken, plan->tile_pixels, sizeof(uint16_t));
+    work->gradient = take(memory, &taken, plan->task_vectors * LANES * plan->tile.pixels, sizeof(float));
+    work->gradient_places = take(memory, &taken, plan->tile.pixels, sizeof(uint16_t));
     work->elements.places = take(memory, &taken, images * range, sizeof(uint16_t));
     work->elements.phases = take(memory, &taken, range, sizeof(uint16_t));
     work->passing.places = take(memory, &taken, range, sizeof(uint16_t));
@@ -167,13 +166,11 @@ static void add_lists(const struct Plan *plan, const struct Tile *tile, const st
 static void add_tile(const struct Plan *plan, const struct Tile *tile, const struct Part *part, struct Work *work,
                      bool first) {
     const struct Convolution *conv = plan->conv;
-    place_gradient(conv, tile, work->gradient_places);
     for (size_t vector = 0, vectors; vector < part->vectors; vector += vectors) {
         vectors = block_at(plan, part, vector);
         lay_gradient(conv, tile, work->gradient_places, conv->begin + (part->vector + vector) * LANES, vectors * LANES,
                      work->gradient + vector * LANES * tile->pixels);
     }
-    place_elements(conv, tile, &work->elements);
     if (!tile->row)
         set_cursors(plan, tile, part, work);
     for (size_t channel = 0, channels; channel < part->channels; channel += channels) {
@@ -232,6 +229,8 @@ static void run_part(void *context, size_t task) {
         work.sums = plan->sums + task * sums_of_task(plan);
     struct Part part = part_at(plan, task);
     size_t begin = part.group * plan->group_images, end = least(plan->conv->images, begin + plan->group_images);
+    place_gradient(plan->conv, &plan->tile, work.gradient_places);
+    place_elements(plan->conv, &plan->tile, &work.elements);
     struct Tile tile = plan->tile;
     for (tile.image = begin; tile.image < end; tile.image += plan->tile.images)
         for (tile.row = 0; tile.row < rows; tile.row += plan->tile.rows) {
@@ -251,29 +250,23 @@ static void finish_part(void *context, size_t task) {
     finish(plan, &part, plan->sums + task * sums_of_task(plan));
 }
 
-/* The most pixels that a tile of so many rows or images has. */
-static size_t pixels_of(const struct Convolution *conv, size_t images, size_t rows) {
+static struct Tile first_tile(const struct Convolution *conv, size_t images, size_t rows) {
     struct Tile tile = {.images = images, .rows = rows};
-    size_t pixels = 0, all = conv->rows.size;
-    for (; tile.row < all; tile.row += rows) {
-        tile.rows = least(rows, all - tile.row);
-        complete_tile(conv, &tile);
-        pixels = most(pixels, tile.pixels);
-    }
-    return pixels;
+    complete_tile(conv, &tile);
+    return tile;
 }
 
 /* As many rows of an image, or as many images, as have at most so many pixels, in equal portions if in several. */
 static void choose_tile(struct Plan *plan, size_t pixels) {
     const struct Convolution *conv = plan->conv;
     size_t all = conv->rows.size, stride = conv->rows.stride, images = 1, rows = all;
-    for (size_t portions = 2; pixels_of(conv, 1, rows) > pixels && rows > stride; portions++)
+    size_t least_rows = stride * taps_met(&conv->rows, 0); /* else most of the gradient would be in several tiles */
+    for (size_t portions = 2; rows > least_rows && first_tile(conv, 1, rows).pixels > pixels; portions++)
         rows = ceil_divide(ceil_divide(all, portions), stride) * stride;
-    while (rows == all && images < plan->group_images && pixels_of(conv, images + 1, all) <= pixels)
+    while (rows == all && images < plan->group_images && first_tile(conv, images + 1, all).pixels <= pixels)
         images++;
-    plan->tile.images = ceil_divide(plan->group_images, ceil_divide(plan->group_images, images));
-    plan->tile.rows = rows;
-    plan->tile_pixels = pixels_of(conv, plan->tile.images, rows);
+    images = ceil_divide(plan->group_images, ceil_divide(plan->group_images, images));
+    plan->tile = first_tile(conv, images, rows);
 }
 
 static void choose_sizes(struct Plan *plan) {
@@ -291,7 +284,7 @@ static void choose_sizes(struct Plan *plan) {
     plan->groups = ceil_divide(conv->images, plan->group_images);
     size_t vector_bytes = LANES * sizeof(float);
     choose_tile(plan, BLOCK_BYTES / vector_bytes / plan->block);
-    size_t vectors = GRADIENT_BYTES / (plan->tile_pixels * vector_bytes) / plan->block * plan->block;
+    size_t vectors = GRADIENT_BYTES / (plan->tile.pixels * vector_bytes) / plan->block * plan->block;
     plan->task_vectors = least(plan->vectors, most(plan->block, vectors));
     size_t channels = SUMS_BYTES / (plan->task_vectors * vector_bytes * plan->taps);
     channels = most(1, least(MOST_CHANNELS, channels));
@@ -303,7 +296,7 @@ static void choose_sizes(struct Plan *plan) {
 OrtStatus *sparse_weight_gradient(const struct Call *call, const struct Convolution *conv) {
     struct Plan plan = {.conv = conv};
     choose_sizes(&plan);
-    if (plan.tile_pixels > MOST_PIXELS)
+    if (plan.tile.pixels > MOST_PIXELS)
         return FAIL(call, "rows of %zu pixels are too long", conv->columns.out_size);
     size_t tasks = vector_parts(&plan) * channel_parts(&plan);
     if (plan.groups > 1)

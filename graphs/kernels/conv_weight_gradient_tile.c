@@ -29,12 +29,9 @@ static struct Range rows_of(const struct Convolution *conv, const struct Tile *t
 }
 
 void place_gradient(const struct Convolution *conv, const struct Tile *tile, uint16_t *places) {
-    struct Range rows = rows_of(conv, tile);
-    for (size_t row = rows.first; row < rows.end; row++) {
-        size_t place = (size_t)((ptrdiff_t)row - tile->first) * tile->row_pitch + tile->margin;
+    for (size_t row = 0; row < tile->stored; row++)
         for (size_t column = 0; column < conv->columns.out_size; column++)
-            *places++ = (uint16_t)(place + column);
-    }
+            *places++ = (uint16_t)(row * tile->row_pitch + tile->margin + column);
 }
 
 static void clear(float *pixels, size_t count, size_t width) {
@@ -89,6 +86,7 @@ void lay_gradient(const struct Convolution *conv, const struct Tile *tile, const
     struct Range rows = rows_of(conv, tile);
     size_t across = conv->columns.out_size, plane = conv->rows.out_size * across;
     size_t count = (rows.end - rows.first) * across;
+    places += (size_t)((ptrdiff_t)rows.first - tile->first) * across;
     clear_margins(conv, tile, width, to);
     for (size_t part = 0; part < width; part += LANES)
         for (size_t image = 0; image < tile->images; image++) {

@@ -18,8 +18,9 @@
  *   2. Add a line to OPERATORS in register.c.
  *
  * compute() finds its inputs in call->inputs, as many and of the types that the description says (an optional one that
- * is missing has rank -1), checks that their shapes fit, makes its outputs and fills them. A tensor of no elements
- * has null data. Work is shared among threads by pool_run; what is computed may not depend on how many there are.
+ * is missing has rank -1), checks that their shapes fit, makes its outputs and fills them. The data of a tensor is not
+ * null, even if it has no elements. Work is shared among threads by pool_run; what is computed may not depend on how
+ * many there are.
  */
 #pragma once
 
@@ -120,6 +121,9 @@ OrtStatus *attribute_float(const struct Node *, const char *name, float *value);
 OrtStatus *attribute_ints(const struct Node *, const char *name, size_t count, int64_t *values);
 
 /* Tensors. */
+
+/* Points a described tensor to the data that the runtime has for it. */
+OrtStatus *data_of(const struct Call *, OrtValue *, struct Tensor *);
 
 /* Makes output `index`; the new tensor's content is undefined. */
 OrtStatus *output(struct Call *, int index, int rank, const int64_t *shape, struct Tensor *made);

@@ -157,7 +157,7 @@ static OrtStatus *read_input(struct Call *call, size_t index, size_t present) {
     enum Type type = call->operator->inputs[index].type;
     if (tensor->type != type && !(type == FLOATS && (tensor->type == FLOAT32 || tensor->type == FLOAT16)))
         return FAIL(call, "input %zu is of a type that it cannot be", index);
-    return call->api->GetTensorMutableData((OrtValue *)value, &tensor->data);
+    return data_of(call, (OrtValue *)value, tensor);
 }
 
 static OrtStatus *compute(void *kernel_pointer, OrtKernelContext *context) {

@@ -1,3 +1,4 @@
+import math
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -31,11 +32,13 @@ def _pool(gradient: ir.Node) -> ir.Node:
 
 
 def _is_plain(gradient: ir.Node) -> bool:
-    """Two dimensions, no dilation, no rounding up: what the operator knows."""
+    """Two dimensions, no dilation, no rounding up, windows of at most 255 places: what the operator knows."""
     attributes = _pool(gradient).attributes
     dilated = "dilations" in attributes and set(attributes["dilations"].as_ints()) != {1}
     rounded = "ceil_mode" in attributes and attributes["ceil_mode"].as_int()
-    return len(attributes["kernel_shape"].as_ints()) == 2 and not dilated and not rounded
+    window = attributes["kernel_shape"].as_ints()
+    padded = "pads" in attributes and max(attributes["pads"].as_ints()) >= min(window)
+    return len(window) == 2 and math.prod(window) <= 255 and not (dilated or rounded or padded)
 
 
 def _rewrite_one(graph: ir.Graph, gradient: ir.Node) -> None:

@@ -58,4 +58,4 @@ def test_broken_rewrite_fails_verification(monkeypatch: pytest.MonkeyPatch, tmp_
     build(Request("cifar_resnet20", "xavier-nx", output=tmp_path / "broken"))
     checks = verify(tmp_path / "broken", samples=2, batches=1)
     failed = {check.name for check in checks if not check.passed}
-    assert {"lowered, p = 0.9: gradients", "ort-training, p = 0.9: gradients"} <= failed, "\n".join(map(str, checks))
+    assert {"portable, p = 0.9: gradients", "ort-training, p = 0.9: gradients"} <= failed, "\n".join(map(str, checks))

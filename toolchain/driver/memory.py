@@ -8,10 +8,13 @@ T = TypeVar("T")
 RETURNED = 8192
 """Buffers of so many bytes and more go back to the system as soon as they are freed: each is pages of its own."""
 
-_TRIM = -1
-_MAP = -3
+_MAP, _TRIM, _PAD = -3, -1, -2
 
-PLAIN_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(RETURNED), "MALLOC_TRIM_THRESHOLD_": str(RETURNED)}
+PLAIN_MALLOC = {
+    "MALLOC_MMAP_THRESHOLD_": str(RETURNED),
+    "MALLOC_TRIM_THRESHOLD_": str(RETURNED),
+    "MALLOC_TOP_PAD_": "0",  # free memory above the smaller blocks would serve larger ones
+}
 """The same for a process that is yet to start."""
 
 
@@ -21,6 +24,7 @@ def return_freed_memory() -> None:
     if mallopt is not None:
         mallopt(_MAP, RETURNED)
         mallopt(_TRIM, RETURNED)
+        mallopt(_PAD, 0)
 
 
 def measure_peak(work: Callable[[], T]) -> Tuple[T, Optional[int]]:
