@@ -2,9 +2,12 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
+from graphs.build import OWN_DOMAIN
+from graphs.kernel_scratch import dense_scratch, kernel_scratch
 from graphs.tensor_size import Sizes, TensorSize
 
 PAGE = 4096
@@ -14,7 +17,7 @@ MAPPED = 8192
 HEADER = 96
 """Of such a buffer: what the C library writes in front of it, and the alignment that the runtime asks for."""
 
-RUN_BYTES, NODE_BYTES = 200_000, 80
+RUN_BYTES, NODE_BYTES = 100_000, 60
 """What a run takes besides its tensors, and for each node of its graph."""
 
 CONV_BLOCK = TensorSize(ir.DataType.FLOAT, (128, 128))
@@ -22,6 +25,9 @@ CONV_BLOCK = TensorSize(ir.DataType.FLOAT, (128, 128))
 
 HEAP_EXPONENT = 0.725
 """TopK of k of n elements sorts if k is n to this power or more."""
+
+DENSE_SHARE = 0.6
+"""Of the elements of an activation: ConvWeightGradient multiplies dense matrices where more are kept, about."""
 
 IN_PLACE = {"Relu", "Clip", "Sigmoid", "Tanh", "Softmax"}
 """Standard operators that take the memory of their input where nothing reads it behind them."""
@@ -33,21 +39,44 @@ def resident(size: int) -> int:
 
 
 def scratch(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
-    """The buffers that an operator of ONNX Runtime needs while it runs, as far as they are large."""
-    rule = _RULES.get(node.op_type) if node.domain == "" else None
-    known = all(value is None or value in sizes for value in (*node.inputs[:2], *node.outputs[:1]))
-    return rule(node, sizes) if rule is not None and known else ()
+    """The buffers that an operator needs while it runs, as far as they are large."""
+    if not _is_known(node, sizes):
+        return ()
+    if node.domain == OWN_DOMAIN:
+        return kernel_scratch(node, sizes)
+    return _RULES[node.op_type](node, sizes) if node.domain == "" and node.op_type in _RULES else ()
 
 
-def sorted_places(node: ir.Node, sizes: Sizes) -> TensorSize | None:
-    """The places of all elements, which TopK sorts besides if it has to keep many of them; None for other operators."""
-    source = node.inputs[0] if node.op_type == "TopK" else None
-    return TensorSize(ir.DataType.INT64, (sizes[source].elements,)) if source is not None and source in sizes else None
+@dataclass(frozen=True)
+class Alternative:
+    """What an operator needs instead of its scratch where many elements are kept of an activation, namely as many as
+    `kept` has. share: of all its elements, from which on; None: see `sorts`.
+    """
+
+    buffer: TensorSize
+    kept: ir.Value
+    share: float | None
+
+
+def alternative(node: ir.Node, sizes: Sizes) -> Alternative | None:
+    """TopK that sorts the places of all elements, ConvWeightGradient that multiplies dense matrices."""
+    if not _is_known(node, sizes):
+        return None
+    if node.op_type == "TopK":
+        places = TensorSize(ir.DataType.INT64, (_of(node.inputs[0], sizes).elements,))
+        return Alternative(places, node.outputs[0], None)
+    if node.op_type == "ConvWeightGradient" and node.inputs[1] is not None:
+        return Alternative(dense_scratch(node, sizes), node.inputs[1], DENSE_SHARE)
+    return None
 
 
 def sorts(elements: int, kept: int) -> bool:
-    """Whether TopK sorts the places of all elements, because a heap of the best would be slower."""
+    """Whether TopK of `kept` of `elements` sorts, because a heap of the best would be slower."""
     return kept >= 4 and math.log2(kept) >= HEAP_EXPONENT * math.log2(elements)
+
+
+def _is_known(node: ir.Node, sizes: Sizes) -> bool:
+    return all(value is None or value in sizes for value in (*node.inputs[:2], *node.outputs[:1]))
 
 
 def _of(value: ir.Value | None, sizes: Sizes) -> TensorSize:

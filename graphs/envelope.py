@@ -1,20 +1,23 @@
 """Of many sums of the same terms, those that can be the highest."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import numpy as np
+
+from graphs.footprints import CROWD
 
 TOLERANCE = 0.005
 """By how much of its height a sum may be lower than one that is left out for it."""
 
 
-def highest(rows: np.ndarray, conditions: Sequence[int | None], weights: np.ndarray) -> list[int]:
+def highest(rows: np.ndarray, conditions: Sequence[Hashable | None], weights: np.ndarray) -> list[int]:
     """The numbers of the rows that no other is above, in order.
 
-    rows: int64 [R, 2 + T], the sum of which is a + b N + Σ c x for N from 1 and each x from 0 to its weight times N.
+    rows: int64 [R, 3 + T]. For N from 1 and each x from 0 to its weight times N, the sum of a row is a + c N + Σ d x;
+    there a goes from the first number, for N = 1, to the second, from N = CROWD on.
     conditions: a row with one can be above those with the same alone.
     """
-    heights = rows @ np.append([8, 8], weights)
+    heights = rows @ np.concatenate([[0, CROWD, CROWD], weights])
     order = sorted(_crests(rows, conditions), key=lambda index: -float(heights[index]))
     chosen: list[int] = []
     for index in order:
@@ -24,7 +27,7 @@ def highest(rows: np.ndarray, conditions: Sequence[int | None], weights: np.ndar
     return sorted(chosen)
 
 
-def _crests(rows: np.ndarray, conditions: Sequence[int | None]) -> list[int]:
+def _crests(rows: np.ndarray, conditions: Sequence[Hashable | None]) -> list[int]:
     """The rows that are not below the one before or behind them in each of their terms."""
     free = np.array([condition is None for condition in conditions])
     below = np.zeros(len(rows), bool)
@@ -36,6 +39,6 @@ def _crests(rows: np.ndarray, conditions: Sequence[int | None]) -> list[int]:
 def _is_below(row: np.ndarray, others: np.ndarray, weights: np.ndarray) -> bool:
     """Whether one of the others is as high whatever N and x are, but for TOLERANCE of what it is without x."""
     excess = row - others.astype(float)
-    excess[:, :2] -= TOLERANCE * others[:, :2]
-    each = excess[:, 1] + np.maximum(excess[:, 2:], 0) @ weights
-    return bool(((each <= 0) & (excess[:, 0] + each <= 0)).any())
+    excess[:, :3] -= TOLERANCE * others[:, :3]
+    each = excess[:, 2] + np.maximum(excess[:, 3:], 0) @ weights
+    return bool(((each <= 0) & (excess[:, 0] + each <= 0) & (excess[:, 1] + CROWD * each <= 0)).any())

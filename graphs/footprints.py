@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.allocation import resident, scratch, sorted_places
+from graphs.allocation import alternative, resident, scratch
 from graphs.own_sizes import united
 from graphs.saved import Store
 from graphs.sizes import find_sizes
@@ -15,6 +15,9 @@ from graphs.tensor_size import TensorSize, kept_count
 KEEPERS = {"Sparsify", "SparsifyHalf", "SparsifyPair", "Narrow", "NarrowHalf", "SelectNorm", "SelectConv"}
 """Operators whose second output says where the kept elements are, in a length that depends on their number."""
 
+CROWD = 8
+"""Images of a batch in which most buffers are pages of their own."""
+
 TRIALS = 1000
 
 
@@ -22,8 +25,11 @@ TRIALS = 1000
 class Footprint:
     """bytes + bytes_per_sample * N, and of what `source` keeps bytes_per_kept for each element or, with is_places, its
     places. source: a layer, by number, or the number of layers and a store's.
+
+    alone: instead of `bytes` if N = 1, where most buffers are too small to be pages of their own.
     """
 
+    alone: int
     bytes: int
     bytes_per_sample: int
     source: int | None = None
@@ -31,49 +37,65 @@ class Footprint:
     is_places: bool = False
 
 
+@dataclass(frozen=True)
+class Condition:
+    """That `source` keeps at least this share of its elements or, without one, so many that TopK sorts."""
+
+    source: int
+    share: float | None
+
+
 class Footprints:
     """Those of a graph, from three walks over it: two batches with nothing kept, and one with some kept of each layer.
 
-    elements: of each layer for one image. batch: around which sizes are rounded to pages exactly.
+    elements: of each layer for one image.
     """
 
-    def __init__(self, graph: ir.Graph, stores: Sequence[Store], elements: Sequence[int], batch: int) -> None:
-        ratios, self._sources = _distinct(stores, [batch * count for count in elements])
+    def __init__(self, graph: ir.Graph, stores: Sequence[Store], elements: Sequence[int]) -> None:
+        ratios, self._sources = _distinct(stores, [CROWD * count for count in elements])
         nothing = [1.0] * len(elements)
-        self._batch = batch
-        self._few = find_sizes(graph, batch, nothing)
-        self._many = find_sizes(graph, 2 * batch, nothing)
-        self._kept = find_sizes(graph, batch, ratios)
+        self._few = find_sizes(graph, CROWD, nothing)
+        self._many = find_sizes(graph, 2 * CROWD, nothing)
+        self._kept = find_sizes(graph, CROWD, ratios)
+        known = self._few.keys() & self._many.keys()
+        self._one = {value: _shrunk(self._few[value], self._many[value]) for value in known}
 
     def of(self, value: ir.Value) -> Footprint | None:
         """None where the size is not known."""
-        if value not in self._few or value not in self._many:
+        if value not in self._one:
             return None
         node = value.producer()
         if node is not None and node.op_type in KEEPERS and value is node.outputs[1]:
-            return Footprint(0, 0, self._source(self._kept[node.outputs[0]]), is_places=True)
-        return self._between(self._few[value], self._many[value], self._kept[value])
+            return Footprint(0, 0, 0, self._source(self._kept[node.outputs[0]]), is_places=True)
+        return self._between(self._one[value], self._few[value], self._many[value], self._kept[value])
 
     def scratch_of(self, node: ir.Node) -> list[Footprint]:
-        """What an operator of ONNX Runtime needs while it runs, short of `sorting_of`."""
-        walks = (scratch(node, sizes) for sizes in (self._few, self._many, self._kept))
+        """What a node needs while it runs."""
+        walks = (scratch(node, sizes) for sizes in (self._one, self._few, self._many, self._kept))
         return [self._between(*sizes) for sizes in zip(*walks, strict=True)]
 
-    def sorting_of(self, node: ir.Node) -> Iterator[tuple[int, Footprint]]:
-        """The source of which a node selects the largest, and what it needs instead where it sorts all places."""
-        few, many = (sorted_places(node, sizes) for sizes in (self._few, self._many))
-        if few is not None and many is not None:
-            yield self._source(self._kept[node.outputs[0]]), self._between(few, many, few)
+    def alternative_of(self, node: ir.Node) -> Iterator[tuple[Condition, Footprint]]:
+        """What it needs instead on a condition."""
+        one, few, many = (alternative(node, sizes) for sizes in (self._one, self._few, self._many))
+        if one is not None and few is not None and many is not None:
+            condition = Condition(self._source(self._kept[few.kept]), few.share)
+            yield condition, self._between(one.buffer, few.buffer, many.buffer, few.buffer)
 
-    def _between(self, few: TensorSize, many: TensorSize, kept: TensorSize) -> Footprint:
-        each = (many.bytes - few.bytes) // self._batch
-        rest = resident(few.bytes) - self._batch * each
+    def _between(self, one: TensorSize, few: TensorSize, many: TensorSize, kept: TensorSize) -> Footprint:
+        each = (many.bytes - few.bytes) // CROWD
+        alone, rest = resident(one.bytes) - each, resident(few.bytes) - CROWD * each
         if kept.elements <= few.elements:
-            return Footprint(rest, each)
-        return Footprint(rest, each, self._source(kept), kept.dtype.bitwidth // 8)
+            return Footprint(alone, rest, each)
+        return Footprint(alone, rest, each, self._source(kept), kept.dtype.bitwidth // 8)
 
     def _source(self, kept: TensorSize) -> int:
         return self._sources[kept.elements]
+
+
+def _shrunk(few: TensorSize, many: TensorSize) -> TensorSize:
+    """The size for one image, from those for CROWD and twice as many."""
+    sides = zip(few.shape, many.shape, strict=True)
+    return TensorSize(few.dtype, tuple(side - (other - side) * (CROWD - 1) // CROWD for side, other in sides))
 
 
 def _distinct(stores: Sequence[Store], elements: Sequence[int]) -> tuple[list[float], dict[int, int]]:

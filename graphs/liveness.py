@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from graphs.allocation import IN_PLACE, resident, scratch, sorted_places, sorts
+from graphs.allocation import IN_PLACE, alternative, resident, scratch, sorts
 from graphs.ops.aliases import memory_of
 from graphs.passes.schedule import UPDATED
 from graphs.sizes import find_sizes
@@ -64,9 +64,9 @@ def turns(nodes: Sequence[ir.Node]) -> Iterator[Turn]:
 
 
 def _scratch(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
-    places = sorted_places(node, sizes)
-    if places is not None and sorts(places.elements, sizes[node.outputs[0]].elements):
-        return [places]
+    other = alternative(node, sizes)
+    if other is not None and other.share is None and sorts(other.buffer.elements, sizes[other.kept].elements):
+        return [other.buffer]
     return scratch(node, sizes)
 
 

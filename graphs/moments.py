@@ -8,27 +8,30 @@ import onnx_ir as ir
 
 from graphs.allocation import fixed_bytes
 from graphs.envelope import highest
-from graphs.footprints import Footprint, Footprints
+from graphs.footprints import Condition, Footprint, Footprints
 from graphs.liveness import turns
 from graphs.regions import backward_nodes
 from graphs.saved import Store
+
+FIXED = 3
+"""The first numbers of a row: bytes if N = 1, bytes if N is large, bytes for each image."""
 
 
 @dataclass(frozen=True)
 class Moment:
     """At this point the step needs bytes + bytes_per_sample * N, the stores, and more for each element that is kept.
 
-    layer: of the model, at work then, in its backward pass or its forward one. working: of a source (see Footprint) the
-    further bytes for each kept element. sorts: the moment counts only where this source keeps so many elements that
-    TopK sorts.
+    layer: of the model, at work then, in its backward pass or its forward one. alone: see Footprint. working: of a
+    source the further bytes for each kept element. condition: without which the moment does not count.
     """
 
     layer: str
     backward: bool
+    alone: int
     bytes: int
     bytes_per_sample: int
     working: tuple[tuple[int, int], ...]
-    sorts: int | None
+    condition: Condition | None
 
 
 @dataclass(frozen=True)
@@ -59,16 +62,13 @@ class Terms:
         return [i.layers[0] if len(i.layers) == 1 else behind + number for number, i in enumerate(self.stores)]
 
 
-def find_timeline(graph: ir.Graph, terms: Terms, parameters: Collection[str], batch: int) -> Timeline:
-    """The few moments whose highest is the step's peak. parameters: the names of the model's tensors.
-
-    batch: at which the result is most exact.
-    """
-    points = list(_points(graph, terms, batch))
+def find_timeline(graph: ir.Graph, terms: Terms, parameters: Collection[str]) -> Timeline:
+    """The few moments whose highest is the step's peak. parameters: the names of the model's tensors."""
+    points = list(_points(graph, terms))
     stores = np.array([_stored(point.row, terms) for point in points]).reshape(len(points), -1)
     rows = np.array([_settled(point.row, terms) for point in points])
     weights = np.array([terms.value_bytes * terms.sources[source] for source in terms.of_store] + terms.sources, float)
-    chosen = highest(np.hstack([rows[:, :2], stores, rows[:, 2:]]), [point.sorts for point in points], weights)
+    chosen = highest(np.hstack([rows[:, :3], stores, rows[:, 3:]]), [point.condition for point in points], weights)
     places = _places(graph, parameters)
     moments = tuple(_moment(rows[index], points[index], *places[points[index].node]) for index in chosen)
     return Timeline(moments, tuple(_span(stores[chosen, number]) for number in range(len(terms.stores))))
@@ -79,20 +79,20 @@ class _Point:
     """What is live while a node runs. row: see `_add`."""
 
     node: ir.Node
-    sorts: int | None
+    condition: Condition | None
     row: np.ndarray
 
 
-def _points(graph: ir.Graph, terms: Terms, batch: int) -> Iterator[_Point]:
-    footprints = Footprints(graph, terms.stores, terms.elements, batch)
-    live = np.zeros(2 + 2 * len(terms.sources), np.int64)
-    live[0] = fixed_bytes(graph)
+def _points(graph: ir.Graph, terms: Terms) -> Iterator[_Point]:
+    footprints = Footprints(graph, terms.stores, terms.elements)
+    live = np.zeros(FIXED + 2 * len(terms.sources), np.int64)
+    live[:2] = fixed_bytes(graph)
     for turn in turns(list(graph)):
         for value in turn.born:
             _add(live, footprints.of(value), 1)
         yield _Point(turn.node, None, _sum(live, footprints.scratch_of(turn.node)))
-        for source, needed in footprints.sorting_of(turn.node):
-            yield _Point(turn.node, source, _sum(live, [needed]))
+        for condition, needed in footprints.alternative_of(turn.node):
+            yield _Point(turn.node, condition, _sum(live, [needed]))
         for value in turn.dead:
             _add(live, footprints.of(value), -1)
 
@@ -105,41 +105,42 @@ def _sum(live: np.ndarray, needed: Sequence[Footprint]) -> np.ndarray:
 
 
 def _add(row: np.ndarray, footprint: Footprint | None, times: int) -> None:
-    """To: bytes, bytes a sample, for each source bytes a kept element, for each how often its places."""
+    """To FIXED, then for each source bytes a kept element, then for each how often its places."""
     if footprint is None:
         return
-    row[0] += times * footprint.bytes
-    row[1] += times * footprint.bytes_per_sample
+    row[0] += times * footprint.alone
+    row[1] += times * footprint.bytes
+    row[2] += times * footprint.bytes_per_sample
     if footprint.source is not None:
-        kept, places = row[2:].reshape(2, -1)
+        kept, places = row[FIXED:].reshape(2, -1)
         kept[footprint.source] += times * footprint.bytes_per_kept
         places[footprint.source] += times * footprint.is_places
 
 
 def _stored(row: np.ndarray, terms: Terms) -> np.ndarray:
     """For each store whether it is in memory; if a part of it is, it counts as a whole."""
-    kept, places = row[2:].reshape(2, -1)[:, terms.of_store]
+    kept, places = row[FIXED:].reshape(2, -1)[:, terms.of_store]
     stored: np.ndarray = (kept >= terms.value_bytes) | (places > 0)
     return stored
 
 
 def _settled(row: np.ndarray, terms: Terms) -> np.ndarray:
-    """Bytes, bytes a sample, and for each source bytes a kept element besides the stores.
+    """FIXED, and for each source bytes a kept element besides the stores.
 
     Places besides those of the stores, which are there for a moment only, count as a bit for each element.
     """
-    kept, places = row[2:].reshape(2, -1).copy()
+    kept, places = row[FIXED:].reshape(2, -1).copy()
     stored = _stored(row, terms)
     kept[terms.of_store] = np.maximum(kept[terms.of_store] - terms.value_bytes * stored, 0)
     places[terms.of_store] = np.maximum(places[terms.of_store] - stored, 0)
     bits = places @ -(-np.array(terms.sources) // 8)
-    return np.concatenate([row[:1], row[1:2] + bits, kept])
+    return np.concatenate([row[:2], row[2:FIXED] + bits, kept])
 
 
 def _moment(row: np.ndarray, point: _Point, layer: str, backward: bool) -> Moment:
-    size, each, *kept = (int(number) for number in row)
+    alone, size, each, *kept = (int(number) for number in row)
     working = tuple((source, needed) for source, needed in enumerate(kept) if needed)
-    return Moment(layer, backward, size, each, working, point.sorts)
+    return Moment(layer, backward, alone, size, each, working, point.condition)
 
 
 def _span(stored: np.ndarray) -> tuple[int, int]:

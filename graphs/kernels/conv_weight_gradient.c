@@ -89,13 +89,17 @@ static void expand_part(void *context, size_t part) {
     places_part(expansion->places, part, expansion->words + part * PART_WORDS);
 }
 
-/* The share of kept elements from which on the dense product is faster, as benchmarks/conv_weight_gradient.py finds it
- * for kernels of one tap and larger ones. */
+/* Whether more is kept than the share from which on the dense product is faster, as the column "our own dense" of
+ * benchmarks/conv_weight_gradient.py shows it. */
 static bool dense_is_faster(const struct Convolution *conv) {
+#if ISA_AVX512
+    static const double one_tap[] = {0.8, 0.75}, more_taps[] = {1, 1}; /* without strides, with */
+#else
+    static const double one_tap[] = {0.75, 0.55}, more_taps[] = {1, 0.65};
+#endif
+    const double *shares = conv->rows.kernel * conv->columns.kernel == 1 ? one_tap : more_taps;
     double elements = (double)(conv->images * conv->channels * conv->rows.size * conv->columns.size);
-    bool one_tap = conv->rows.kernel * conv->columns.kernel == 1, strides = conv->rows.stride * conv->columns.stride > 1;
-    double even = one_tap ? (strides ? 0.5 : 0.6) : (strides ? 0.6 : 0.7);
-    return (double)conv->x.kept > even * elements;
+    return (double)conv->x.kept > shares[conv->rows.stride * conv->columns.stride > 1] * elements;
 }
 
 static OrtStatus *add_up(const struct Call *call, const struct Convolution *conv) {

@@ -1,9 +1,9 @@
 /* What the parts of ConvWeightGradient share.
  *
  * An element of x meets a tap of the kernel where it lies under it for some pixel of the gradient:
- * pixel * stride + tap - pad == element. Elements whose (element + pad) leave the same remainder by the stride, their
- * phase, meet the same taps: phase, phase + stride, phase + 2 stride ... at the pixels (element + pad) / stride, the one
- * before it, the one before that ...
+ * pixel * stride + tap - pad == element. Elements that leave the same remainder, (element + pad) % stride, are of the
+ * same phase and meet the same taps: phase, phase + stride, phase + 2 stride ... These are met at the pixel
+ * (element + pad) / stride, at the one before it, at the one before that ...
  */
 #pragma once
 
@@ -139,7 +139,7 @@ struct Addition {
     const float *gradient; /* [pixel][vectors * LANES], moved on by the block's place among the taps of its phase */
     size_t pitch;          /* floats from a row of the gradient to the next */
     float *sums;           /* of the first channel, at the block's last tap */
-    size_t channel_pitch, row_pitch, column_pitch; /* floats of sums from one to the next; a later row is an earlier tap */
+    size_t channel_pitch, row_pitch, column_pitch; /* floats of sums; a later row of pixels is that of an earlier tap */
     bool first;                                    /* the sums are not set yet */
 };
 

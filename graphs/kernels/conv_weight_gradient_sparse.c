@@ -1,39 +1,19 @@
 /* The weight gradient from the kept values alone: for each element that is kept, and each tap that it meets, the
  * gradient's pixel there times the value, for all output channels at once, in vectors.
  *
- * The work is cut into tasks of some images, output channels and channels. A task goes through its images tile by tile:
- * it lays out the gradient, gathers the kept values, adds. Its sums are [block of output channels][channel][tap][width].
- * Images are in groups, with sums of their own, where the sums are few: there are more tasks to share then. How the work
- * is cut and in what order sums are added depends on the shapes alone.
+ * The work is cut into tasks of some images, output channels and channels. A task goes through its images tile by
+ * tile: it lays out the gradient, gathers the kept values, adds. Its sums are [block of output channels][channel][tap]
+ * [width]. Where the sums are few, images are in groups that have sums of their own: there are more tasks to share
+ * then. How the work is cut and in what order sums are added depends on the shapes alone.
  */
 
+#include "conv_weight_gradient_plan.h"
 #include "conv_weight_gradient_stored.h"
 
-/* Sizes for a first cache of 32 or 64 KiB and a second one of 1 MiB or more. */
-enum {
-    BLOCK_BYTES = 40 << 10,     /* of the gradient in a tile, for a block of output channels */
-    GRADIENT_BYTES = 512 << 10, /* for all output channels of a task */
-    SUMS_BYTES = 1 << 20,       /* of a task, or of all groups */
-    MOST_GROUPS = 8,
-    MOST_CHANNELS = 512, /* of a task */
-    LISTED = 1 << 15,    /* elements whose kept values are in lists at once */
-    MOST_PIXELS = 1 << 16,
-};
-
-struct Plan {
-    const struct Convolution *conv;
-    size_t phases, taps;
-    size_t vectors, block;           /* of all output channels, of a block */
-    size_t groups, group_images;
-    struct Tile tile; /* the first one, and the largest */
-    size_t task_vectors, task_channels, listed_channels;
-    float *sums; /* of all tasks, if there are groups */
+struct Job {
+    const struct Plan *plan;
+    float *sums; /* of all tasks, where there are groups; else null, and each task finishes by itself */
     bool failed;
-};
-
-/* A task. */
-struct Part {
-    size_t group, vector, vectors, channel, channels;
 };
 
 /* The memory of a task. */
@@ -45,32 +25,6 @@ struct Work {
     struct Kept *lists;
     size_t *cursors, cursor_pitch;
 };
-
-static size_t vector_parts(const struct Plan *plan) { return ceil_divide(plan->vectors, plan->task_vectors); }
-static size_t channel_parts(const struct Plan *plan) {
-    return ceil_divide(plan->conv->channels, plan->task_channels);
-}
-static size_t sums_of_task(const struct Plan *plan) {
-    return plan->task_vectors * LANES * plan->task_channels * plan->taps;
-}
-
-static struct Part part_at(const struct Plan *plan, size_t task) {
-    size_t vector = task / channel_parts(plan) % vector_parts(plan) * plan->task_vectors;
-    size_t channel = task % channel_parts(plan) * plan->task_channels;
-    return (struct Part){.group = task / channel_parts(plan) / vector_parts(plan),
-                         .vector = vector,
-                         .vectors = least(plan->task_vectors, plan->vectors - vector),
-                         .channel = channel,
-                         .channels = least(plan->task_channels, plan->conv->channels - channel)};
-}
-
-/* How many vectors the block has that begins at `vector` of a task. */
-static size_t block_at(const struct Plan *plan, const struct Part *part, size_t vector) {
-    size_t vectors = plan->block;
-    while (vectors > part->vectors - vector)
-        vectors /= 2;
-    return vectors;
-}
 
 /* Memory for `count` things behind what is taken already; null as long as there is none. */
 static void *take(char *memory, size_t *taken, size_t count, size_t size) {
@@ -87,7 +41,7 @@ static size_t arrange(const struct Plan *plan, struct Work *work, char *memory) 
     size_t listed = plan->listed_channels * images * of_phase + GATHER_SLACK;
     work->cursor_pitch = plan->task_channels + PREFETCHED;
     work->elements.pitch = range;
-    work->sums = plan->sums ? NULL : take(memory, &taken, sums_of_task(plan), sizeof(float));
+    work->sums = take(memory, &taken, plan->groups > 1 ? 0 : sums_of_task(plan), sizeof(float));
     work->gradient = take(memory, &taken, plan->task_vectors * LANES * plan->tile.pixels, sizeof(float));
     work->gradient_places = take(memory, &taken, plan->tile.pixels, sizeof(uint16_t));
     work->elements.places = take(memory, &taken, images * range, sizeof(uint16_t));
@@ -215,95 +169,57 @@ static void finish(const struct Plan *plan, const struct Part *part, const float
     }
 }
 
-static void run_part(void *context, size_t task) {
-    struct Plan *plan = context;
-    struct Work work;
-    size_t bytes = arrange(plan, &work, NULL), rows = plan->conv->rows.size;
-    char *memory = aligned_alloc(64, bytes);
-    if (!memory) {
-        __atomic_store_n(&plan->failed, true, __ATOMIC_RELAXED);
-        return;
-    }
-    arrange(plan, &work, memory);
-    if (plan->sums)
-        work.sums = plan->sums + task * sums_of_task(plan);
-    struct Part part = part_at(plan, task);
-    size_t begin = part.group * plan->group_images, end = least(plan->conv->images, begin + plan->group_images);
-    place_gradient(plan->conv, &plan->tile, work.gradient_places);
-    place_elements(plan->conv, &plan->tile, &work.elements);
+static void add_tiles(const struct Plan *plan, const struct Part *part, struct Work *work) {
+    size_t rows = plan->conv->rows.size, begin = part->group * plan->group_images;
+    size_t end = least(plan->conv->images, begin + plan->group_images);
+    place_gradient(plan->conv, &plan->tile, work->gradient_places);
+    place_elements(plan->conv, &plan->tile, &work->elements);
     struct Tile tile = plan->tile;
     for (tile.image = begin; tile.image < end; tile.image += plan->tile.images)
         for (tile.row = 0; tile.row < rows; tile.row += plan->tile.rows) {
             tile.images = least(plan->tile.images, end - tile.image);
             tile.rows = least(plan->tile.rows, rows - tile.row);
             complete_tile(plan->conv, &tile);
-            add_tile(plan, &tile, &part, &work, tile.image == begin && !tile.row);
+            add_tile(plan, &tile, part, work, tile.image == begin && !tile.row);
         }
-    if (!plan->sums)
-        finish(plan, &part, work.sums);
+}
+
+static void run_task(void *context, size_t task) {
+    struct Job *job = context;
+    struct Part part = part_at(job->plan, task);
+    struct Work work;
+    char *memory = aligned_alloc(64, arrange(job->plan, &work, NULL));
+    if (!memory) {
+        __atomic_store_n(&job->failed, true, __ATOMIC_RELAXED);
+        return;
+    }
+    arrange(job->plan, &work, memory);
+    if (job->sums)
+        work.sums = job->sums + task * sums_of_task(job->plan);
+    add_tiles(job->plan, &part, &work);
+    if (!job->sums)
+        finish(job->plan, &part, work.sums);
     free(memory);
 }
 
-static void finish_part(void *context, size_t task) {
-    const struct Plan *plan = context;
-    struct Part part = part_at(plan, task);
-    finish(plan, &part, plan->sums + task * sums_of_task(plan));
-}
-
-static struct Tile first_tile(const struct Convolution *conv, size_t images, size_t rows) {
-    struct Tile tile = {.images = images, .rows = rows};
-    complete_tile(conv, &tile);
-    return tile;
-}
-
-/* As many rows of an image, or as many images, as have at most so many pixels, in equal portions if in several. */
-static void choose_tile(struct Plan *plan, size_t pixels) {
-    const struct Convolution *conv = plan->conv;
-    size_t all = conv->rows.size, stride = conv->rows.stride, images = 1, rows = all;
-    size_t least_rows = stride * taps_met(&conv->rows, 0); /* else most of the gradient would be in several tiles */
-    for (size_t portions = 2; rows > least_rows && first_tile(conv, 1, rows).pixels > pixels; portions++)
-        rows = ceil_divide(ceil_divide(all, portions), stride) * stride;
-    while (rows == all && images < plan->group_images && first_tile(conv, images + 1, all).pixels <= pixels)
-        images++;
-    images = ceil_divide(plan->group_images, ceil_divide(plan->group_images, images));
-    plan->tile = first_tile(conv, images, rows);
-}
-
-static void choose_sizes(struct Plan *plan) {
-    const struct Convolution *conv = plan->conv;
-    size_t rows = least(MOST_TAPS, taps_met(&conv->rows, 0)), columns = least(MOST_TAPS, taps_met(&conv->columns, 0));
-    plan->phases = phase_count(conv);
-    plan->taps = conv->rows.kernel * conv->columns.kernel;
-    plan->vectors = ceil_divide(conv->end - conv->begin, LANES);
-    plan->block = most_vectors(rows * columns);
-    while (plan->block > plan->vectors)
-        plan->block /= 2;
-    size_t sums = plan->vectors * LANES * conv->channels * plan->taps * sizeof(float);
-    size_t groups = most(1, least(SUMS_BYTES / sums, least(MOST_GROUPS, conv->images)));
-    plan->group_images = ceil_divide(conv->images, groups);
-    plan->groups = ceil_divide(conv->images, plan->group_images);
-    size_t vector_bytes = LANES * sizeof(float);
-    choose_tile(plan, BLOCK_BYTES / vector_bytes / plan->block);
-    size_t vectors = GRADIENT_BYTES / (plan->tile.pixels * vector_bytes) / plan->block * plan->block;
-    plan->task_vectors = least(plan->vectors, most(plan->block, vectors));
-    size_t channels = SUMS_BYTES / (plan->task_vectors * vector_bytes * plan->taps);
-    channels = most(1, least(MOST_CHANNELS, channels));
-    plan->task_channels = ceil_divide(conv->channels, ceil_divide(conv->channels, channels));
-    size_t elements = plan->tile.images * plan->tile.rows * conv->columns.size;
-    plan->listed_channels = most(1, least(plan->task_channels, LISTED / elements));
+static void finish_task(void *context, size_t task) {
+    const struct Job *job = context;
+    struct Part part = part_at(job->plan, task);
+    finish(job->plan, &part, job->sums + task * sums_of_task(job->plan));
 }
 
 OrtStatus *sparse_weight_gradient(const struct Call *call, const struct Convolution *conv) {
-    struct Plan plan = {.conv = conv};
-    choose_sizes(&plan);
-    if (plan.tile.pixels > MOST_PIXELS)
-        return FAIL(call, "rows of %zu pixels are too long", conv->columns.out_size);
+    struct Plan plan;
+    struct Job job = {.plan = &plan};
+    void *sums = NULL;
+    TRY(make_plan(call, conv, &plan));
     size_t tasks = vector_parts(&plan) * channel_parts(&plan);
     if (plan.groups > 1)
-        TRY(scratch(call, plan.groups * tasks * sums_of_task(&plan) * sizeof(float), (void **)&plan.sums));
-    pool_run(&call->pool, plan.groups * tasks, run_part, &plan);
-    if (plan.sums && !plan.failed)
-        pool_run(&call->pool, tasks, finish_part, &plan);
-    free(plan.sums);
-    return plan.failed ? FAIL(call, "no memory") : NULL;
+        TRY(scratch(call, plan.groups * tasks * sums_of_task(&plan) * sizeof(float), &sums));
+    job.sums = sums;
+    pool_run(&call->pool, plan.groups * tasks, run_task, &job);
+    if (job.sums && !job.failed)
+        pool_run(&call->pool, tasks, finish_task, &job);
+    free(sums);
+    return job.failed ? FAIL(call, "no memory") : NULL;
 }

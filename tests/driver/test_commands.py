@@ -13,7 +13,11 @@ from tests.driver.tiny_bundle import folder_digest, manifest, random_images, run
 from toolchain.driver.main import main
 from toolchain.driver.tensors import read_tensors
 
-FIELDS = ["step", "loss", "predictions", "kept_bytes", "dense_bytes", "prune_ratios", "seconds"]
+FIELDS = [
+    *("step", "loss", "predictions", "kept_bytes", "dense_bytes"),
+    *("predicted_peak_bytes", "prune_ratios", "seconds"),
+]
+STEP_CHECKS = ("logits", "loss", "grad_rms", "kept_elements", "updated/first.weight")
 
 
 def results(bundle: Path, *arguments: object) -> list[Any]:
@@ -39,7 +43,7 @@ def test_selftest_passes_and_says_on_what(shipped: Path) -> None:
     (found,) = results(shipped, "selftest")
     assert found["passed"] and all(check["passed"] for check in found["checks"])
     names = {check["name"] for check in found["checks"]}
-    assert {"logits", "loss", "grad_rms", "kept_elements", "infer_logits", "updated/first.weight"} <= names
+    assert {"infer_logits", *(f"portable: {name}" for name in STEP_CHECKS)} <= names
     assert {"file adapt/step-portable.onnx", "file driver/toolchain/driver/step.py", "file __main__.py"} <= names
     assert set(found["versions"]) == {"toolchain", "python", "numpy", "onnxruntime"} and found["platform"]
 
@@ -56,7 +60,7 @@ def test_selftest_notices_another_number(bundle: Path, name: str, capsys: pytest
     write_manifest(bundle, manifest())
     code = main(str(bundle), ["selftest", "--json"])
     failed = [check["name"] for check in json.loads(capsys.readouterr().out)["checks"] if not check["passed"]]
-    assert code == 1 and name in failed
+    assert code == 1 and {name, f"portable: {name}"} & set(failed)
 
 
 def test_selftest_notices_a_step_that_updates_nothing(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -69,7 +73,7 @@ def test_selftest_notices_a_step_that_updates_nothing(bundle: Path, capsys: pyte
     write_manifest(bundle, manifest())
     assert main(str(bundle), ["selftest", "--json"]) == 1
     checks = json.loads(capsys.readouterr().out)["checks"]
-    assert [check["name"] for check in checks if not check["passed"]] == ["direction/first.weight"]
+    assert [check["name"] for check in checks if not check["passed"]] == ["portable: direction/first.weight"]
 
 
 def test_adapt_reports_saves_and_goes_on(bundle: Path, ten_images: Path) -> None:
@@ -170,7 +174,8 @@ def test_folder_of_images(shipped: Path, tmp_path: Path) -> None:
 
 def test_bench_measures(shipped: Path) -> None:
     (found,) = results(shipped, "bench", "--prune-ratio", "0.5", "--batch", "64", "--steps", "2")
-    assert set(found) == {"step_seconds", "cpu_seconds", "peak_step_bytes", "kept_bytes", "dense_bytes", "batch"}
+    figures = {"step_seconds", "cpu_seconds", "peak_step_bytes", "predicted_peak_bytes", "kept_bytes", "dense_bytes"}
+    assert set(found) == {*figures, "batch"}
     assert found["kept_bytes"] == 64 * (2 * 64 + 10) and found["dense_bytes"] == 64 * 272 and found["batch"] == 64
     assert found["step_seconds"] > 0 and found["peak_step_bytes"] >= 0
 

@@ -11,7 +11,7 @@ from tests.driver.tiny_bundle import ROOT
 DRIVER = ROOT / "toolchain/driver"
 FILES = [*sorted(DRIVER.glob("*.py")), ROOT / "toolchain/errors.py", ROOT / "toolchain/__init__.py"]
 STANDARD = {
-    "argparse", "contextlib", "ctypes", "dataclasses", "fcntl", "hashlib", "importlib", "json", "os", "pathlib",
+    "argparse", "contextlib", "ctypes", "dataclasses", "fcntl", "hashlib", "importlib", "json", "math", "os", "pathlib",
     "platform", "re", "statistics", "sys", "time", "traceback", "typing",
 }  # fmt: skip
 ONLY_IN = {"onnxruntime": "session_onnxruntime.py", "PIL": "images.py"}

@@ -1,5 +1,8 @@
-"""ConvWeightGradient, on every instruction set that this machine has, against the sum that it is."""
+"""ConvWeightGradient, on every instruction set that this machine has, both ways, against the sum that it is."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,7 +12,10 @@ from hypothesis import strategies as st
 
 from tests.kernels.harness import instruction_sets, run
 
+WAY = "TOOLCHAIN_WEIGHT_GRADIENT"
+
 every_isa = pytest.mark.parametrize("isa", instruction_sets())
+both_ways = pytest.mark.parametrize("way", ["sparse", "dense"])
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,23 @@ def stored(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return x.reshape(-1)[kept], coded.astype(np.uint8)
 
 
-def computed(case: Case, gradient: np.ndarray, x: np.ndarray, isa: str, threads: int = 1) -> np.ndarray:
+@contextmanager
+def going(way: str | None) -> Iterator[None]:
+    """The operator is told which way to go meanwhile, or chooses."""
+    if way is not None:
+        os.environ[WAY] = way
+    try:
+        yield
+    finally:
+        os.environ.pop(WAY, None)
+
+
+def computed(
+    case: Case, gradient: np.ndarray, x: np.ndarray, isa: str, way: str | None = None, threads: int = 1
+) -> np.ndarray:
     inputs = [gradient, *stored(x), np.array(x.shape)]
-    (found,) = run("ConvWeightGradient", inputs, case.attributes, isa=isa, threads=threads)
+    with going(way):
+        (found,) = run("ConvWeightGradient", inputs, case.attributes, isa=isa, threads=threads)
     return found
 
 
@@ -89,10 +109,10 @@ def distance(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-30))
 
 
-def check(case: Case, isa: str) -> None:
+def check(case: Case, isa: str, way: str) -> None:
     """The error beside the size of what was added: sums that happen to be near zero are no more exact than others."""
     gradient, x = case.gradient(), case.activation()
-    found, wanted = computed(case, gradient, x, isa), expected(case, gradient, x)
+    found, wanted = computed(case, gradient, x, isa, way), expected(case, gradient, x)
     added = np.sqrt(expected(case, gradient**2, x.astype(np.float32) ** 2))
     assert found.shape == wanted.shape
     assert np.linalg.norm(found - wanted) <= 1e-6 * np.linalg.norm(added), case
@@ -122,13 +142,14 @@ def cases(draw: st.DrawFn) -> Case:
 
 
 @every_isa
-@settings(max_examples=60, deadline=None)
-@given(case=cases())
-def test_any_convolution(isa: str, case: Case) -> None:
-    check(case, isa)
+@settings(max_examples=100, deadline=None)
+@given(case=cases(), way=st.sampled_from(["sparse", "sparse", "sparse", "dense"]))
+def test_any_convolution(isa: str, case: Case, way: str) -> None:
+    check(case, isa, way)
 
 
 @every_isa
+@both_ways
 @pytest.mark.parametrize(
     "case",
     [
@@ -145,8 +166,8 @@ def test_any_convolution(isa: str, case: Case) -> None:
     ],
     ids=lambda case: f"{case.channels}-{case.out_channels}-{case.kernel[0]}x{case.kernel[1]}-{case.size[0]}",
 )
-def test_shapes_of_networks(isa: str, case: Case) -> None:
-    check(case, isa)
+def test_shapes_of_networks(isa: str, way: str, case: Case) -> None:
+    check(case, isa, way)
 
 
 @every_isa
@@ -181,16 +202,34 @@ def test_pieces_are_the_whole(isa: str) -> None:
 @pytest.mark.parametrize("case", [Case(8, 64, (28, 28), 64), Case(4, 300, (7, 7), 300)], ids=["groups", "parts"])
 def test_threads_change_nothing(isa: str, case: Case) -> None:
     gradient, x = case.gradient(), case.activation()
-    one, three = (computed(case, gradient, x, isa, threads) for threads in (1, 3))
+    one, three = (computed(case, gradient, x, isa, "sparse", threads) for threads in (1, 3))
     np.testing.assert_array_equal(one, three)
 
 
 @every_isa
-def test_nan_and_infinity_reach_their_channel_alone(isa: str) -> None:
+def test_threads_share_a_dense_product(isa: str) -> None:
+    case = Case(8, 64, (28, 28), 64)
+    gradient, x = case.gradient(), case.activation()
+    assert distance(computed(case, gradient, x, isa, "dense", 3), expected(case, gradient, x)) < 1e-6
+
+
+@every_isa
+@pytest.mark.parametrize(("density", "way"), [(0.1, "sparse"), (1, "dense")])
+def test_how_much_is_kept_decides_the_way(isa: str, density: float, way: str) -> None:
+    """The ways differ in the last bits, as they add in different orders."""
+    case = Case(channels=64, size=(28, 28), out_channels=64, kernel=(1, 1), pads=(0, 0, 0, 0), density=density)
+    gradient, x = case.gradient(), case.activation()
+    chosen, *both = (computed(case, gradient, x, isa, told) for told in (None, "sparse", "dense"))
+    assert [np.array_equal(chosen, found) for found in both] == [way == "sparse", way == "dense"]
+
+
+@every_isa
+@both_ways
+def test_nan_and_infinity_reach_their_channel_alone(isa: str, way: str) -> None:
     case = Case(density=1)
     gradient, x = case.gradient(), case.activation()
     x[1, 0, 4, 4], x[0, 2, 5, 5] = np.nan, np.inf
-    found = computed(case, gradient, x, isa)
+    found = computed(case, gradient, x, isa, way)
     assert np.isnan(found[:, 0]).all() and not np.isfinite(found[:, 2]).any()
     assert distance(found[:, 1], expected(case, gradient, x)[:, 1]) < 1e-6
 
@@ -218,10 +257,10 @@ def test_one_element_more_is_noticed(isa: str, case: Case) -> None:
         ({"gradient": (2, 20, 99)}, "dy has 3 sides"),
         ({"shape": (2, 3, 99)}, "and x 3"),
         ({"shape": (2, 3, -9, 11)}, "is no shape"),
-        ({"values": 200}, "places"),
-        ({"values": 700}, "places"),
-        ({"places": 40}, "places"),
-        ({"places": 800}, "places"),
+        ({"values": 200}, "of 594 elements"),
+        ({"values": 700}, "of 594 elements"),
+        ({"places": 40}, "40 bytes"),
+        ({"places": 800}, "800 bytes"),
         ({"strides": (2, 1)}, "side 2 of dy is 9, and of an output it would be 5"),
         ({"strides": (0, 1)}, "at least 1"),
         ({"pads": (1, 1, -1, 1)}, "at least 0"),

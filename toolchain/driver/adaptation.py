@@ -108,7 +108,7 @@ class Adapter:
     def _fit(self, work: Work, ratios: np.ndarray) -> np.ndarray:
         budget = self._settings.budget
         fitted = ratios if budget is None else fit_ratios(work, ratios, budget)
-        self._predicted = max(self._predicted, work.need(fitted).bytes)
+        self._predicted = max(self._predicted, work.peak(fitted).bytes)
         return fitted
 
     def _describe(self, result: StepResult, ratios: np.ndarray, seconds: float) -> BatchResult:

@@ -25,11 +25,15 @@ class Work(NamedTuple):
     name: str = "step"
     besides: int = 0
 
+    def peak(self, ratios: np.ndarray) -> Need:
+        """As predicted at these ratios [L]."""
+        peak = predict_peak(self.manifest, self.step, self.batch, ratios)
+        return Need(peak.bytes + self.besides, peak.moment)
+
     def need(self, ratios: np.ndarray) -> Need:
         """What a budget has to cover at these ratios [L]."""
-        peak = predict_peak(self.manifest, self.step, self.batch, ratios)
-        kept = step_bytes(self.manifest, self.step, self.batch, ratios)
-        return Need(max(peak.bytes, kept) + self.besides, peak.moment)
+        peak, kept = self.peak(ratios), step_bytes(self.manifest, self.step, self.batch, ratios)
+        return Need(max(peak.bytes, kept), peak.moment)
 
     @property
     def least(self) -> Need:
@@ -86,9 +90,9 @@ def largest_image_size(work: Work, budget: int) -> int:
 
     def fits(side: int) -> bool:
         area = (side / whole) ** 2
-        return all(moment.bytes + moment.bytes_per_sample * area <= budget - work.besides for moment in moments)
+        return all(moment.alone + moment.bytes_per_sample * area <= budget - work.besides for moment in moments)
 
-    moments = [moment for moment in work.step.moments if moment.sorts is None]
+    moments = [moment for moment in work.step.moments if moment.condition is None]
     return _largest(whole - 1, fits) if moments else 0
 
 

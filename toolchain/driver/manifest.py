@@ -108,20 +108,31 @@ class Store:
 
 
 @dataclass(frozen=True)
+class Condition:
+    """That so much is kept of `source` that a node needs other memory: this share of its elements or, where that is
+    None, what ONNX Runtime sorts for."""
+
+    source: int
+    share: Optional[float] = None
+
+
+@dataclass(frozen=True)
 class Moment:
     """A point of the step at which its memory may peak: bytes, bytes_per_sample a sample, and the stores of its span.
 
-    layer: of the model, at work then, in its forward or its backward pass. working: pairs, a source and the bytes that
-    a node in progress needs for each element that is kept of it. A source is a layer, by number, or the number of
-    layers and a store's. sorts: the moment counts only where so many are kept of this source that ONNX Runtime sorts.
+    layer: of the model, at work then, in its forward or its backward pass. alone: instead of `bytes` for one image;
+    for eight or more it is `bytes`, in between in proportion. working: pairs, a source and the bytes that a node in
+    progress needs for each element that is kept of it. A source is a layer, by number, or the number of layers and a
+    store's.
     """
 
     layer: str
     backward: bool
+    alone: int
     bytes: int
     bytes_per_sample: int
     working: Tuple[Tuple[int, ...], ...] = ()
-    sorts: Optional[int] = None
+    condition: Optional[Condition] = None
 
 
 @dataclass(frozen=True)

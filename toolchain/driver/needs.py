@@ -5,7 +5,7 @@ from typing import List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from toolchain.driver.manifest import Manifest, Moment, StepFacts, Store
+from toolchain.driver.manifest import Condition, Manifest, Moment, StepFacts, Store
 from toolchain.driver.memory import RETURNED
 
 UNION = 0.8
@@ -15,6 +15,7 @@ SORTING = 0.725
 """ONNX Runtime sorts all places to find the largest k of n elements where k is n to this power or more."""
 
 _PAGE, _HEADER = 4096, 96
+_CROWD = 8
 
 
 class Need(NamedTuple):
@@ -65,13 +66,20 @@ def predict_peak(manifest: Manifest, step: StepFacts, batch: int, ratios: np.nda
     elements = layer_elements(manifest, batch)
     kept = kept_elements(elements, ratios).tolist()
     stored = [_stored(store, elements, kept, UNION) for store in step.stores]
+    sources = [*zip(elements.tolist(), kept), *((int(elements[i.layers[0]]), n) for i, n in zip(step.stores, stored))]
     highest = Need(0, None)
     for moment, waiting in zip(step.moments, _waiting(step, elements, stored)):
-        if moment.sorts is None or _sorts(int(elements[moment.sorts]), kept[moment.sorts]):
-            working = sum(needed * [*kept, *stored][source] for source, needed in moment.working)
-            need = moment.bytes + moment.bytes_per_sample * batch + waiting + working
-            highest = max(highest, Need(need, moment), key=lambda found: found.bytes)
+        if moment.condition is None or _holds(moment.condition, *sources[moment.condition.source]):
+            working = sum(needed * sources[source][1] for source, needed in moment.working)
+            need = Need(fixed_bytes(moment, batch) + waiting + working, moment)
+            highest = max(highest, need, key=lambda found: found.bytes)
     return highest
+
+
+def fixed_bytes(moment: Moment, batch: float) -> int:
+    """What it needs on any condition."""
+    crowded = min(batch - 1, _CROWD - 1) / (_CROWD - 1)
+    return int(moment.alone + (moment.bytes - moment.alone) * crowded + moment.bytes_per_sample * batch)
 
 
 def layer_elements(manifest: Manifest, batch: int) -> np.ndarray:
@@ -104,5 +112,7 @@ def _resident(size: int) -> int:
     return size if size < RETURNED else -(-(size + _HEADER) // _PAGE) * _PAGE
 
 
-def _sorts(elements: int, kept: int) -> bool:
+def _holds(condition: Condition, elements: int, kept: int) -> bool:
+    if condition.share is not None:
+        return kept >= condition.share * elements
     return kept >= 4 and math.log2(kept) >= SORTING * math.log2(elements)

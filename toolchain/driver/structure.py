@@ -26,9 +26,11 @@ def _field(field: "dataclasses.Field[Any]", kind: Any, table: Dict[str, Any], wh
     place = f"{where}.{field.name}" if where else field.name
     if field.name in table:
         return _value(kind, table[field.name], place)
-    if field.default is dataclasses.MISSING:
-        raise Mismatch(f"{place} is missing")
-    return field.default
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    raise Mismatch(f"{place} is missing")
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:

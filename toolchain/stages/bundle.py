@@ -17,6 +17,7 @@ from onnx_ir.passes.common import ClearMetadataAndDocStringPass
 import toolchain
 import toolchain.driver
 import toolchain.errors
+from graphs import moments
 from graphs.kernels.build import LIBRARY, PLATFORMS, library
 from graphs.moments import Terms, find_timeline
 from graphs.ops import inlined, with_own_operators
@@ -27,6 +28,7 @@ from toolchain.artifacts import RUNTIME_IR_VERSION, Differentiated, Exported, Lo
 from toolchain.driver.bundle import PARAMETERS, file_facts
 from toolchain.driver.manifest import (
     FORMAT,
+    Condition,
     InferFacts,
     Layer,
     Manifest,
@@ -193,7 +195,7 @@ def _write_step(
     """Saves a form of the step and describes it. model: `lowered` as the device runs it."""
     value_bytes = 2 if settings.half else 4
     terms = Terms(lowered.stores, tuple(layer.elements_per_sample for layer in rewritten.layers), value_bytes)
-    timeline = find_timeline(model.graph, terms, traced.tensors.keys(), settings.batch)
+    timeline = find_timeline(model.graph, terms, traced.tensors.keys())
     _save(model, folder / file)
     return StepFacts(
         file=file,
@@ -201,9 +203,15 @@ def _write_step(
         outputs=tuple(_output_facts(lowered.step.graph.outputs)),
         stores=tuple(Store(i.layers, i.union, span) for i, span in zip(lowered.stores, timeline.spans, strict=True)),
         saved=tuple(Saved(**vars(tensor)) for tensor in lowered.saved),
-        moments=tuple(Moment(**vars(moment)) for moment in timeline.moments),
+        moments=tuple(_moment_facts(moment) for moment in timeline.moments),
         value_bytes=value_bytes,
     )
+
+
+def _moment_facts(moment: moments.Moment) -> Moment:
+    condition = moment.condition
+    facts = Condition(condition.source, condition.share) if condition is not None else None
+    return Moment(**{**vars(moment), "condition": facts})
 
 
 def _input_facts(graph: ir.Graph, tensors: Collection[str], trained: tuple[str, ...]) -> Iterable[TensorFacts]:
