@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # fetch_debian.sh FOLDER: unpacks there what only the tests of the kernels need, from Debian 13. It installs nothing and
-# needs no root: apt works on lists of its own. The mirror is the one that this machine's apt has, or DEBIAN_MIRROR.
+# needs no root: apt works on lists of its own. The mirror is one that this machine's apt has, or DEBIAN_MIRROR.
 set -euo pipefail
 release=trixie
 keys=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -10,25 +10,9 @@ fail() {
     exit 1
 }
 
-for program in apt-get dpkg-deb; do
-    command -v $program >/dev/null || fail "there is no $program: this takes Debian or a relative of it, on x86-64"
-done
-[[ -e $keys ]] || fail "there is no $keys: install debian-archive-keyring"
-# shellcheck disable=SC2016
-configured=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep -v security | head -1) || true
-mirror=${DEBIAN_MIRROR:-$configured}
-[[ $mirror ]] || fail "apt has no mirror; name one of Debian's: DEBIAN_MIRROR=URL"
-
-mkdir -p "$1"/apt/{lists,cache/archives}/partial
-cd "$1"
-cat >apt/debian.sources <<END
-Types: deb
-URIs: $mirror
-Suites: $release
-Components: main
-Architectures: amd64
-Signed-By: $keys
-END
+configured_mirrors() {
+    apt-get --print-uris update | sed -n "/security/d; s|^'\(.*\)/dists/.*/InRelease'.*|\1|p" | sort -u
+}
 
 private_apt() {
     apt-get -o Dir::Etc::SourceList="$PWD/apt/debian.sources" -o Dir::Etc::SourceParts=- \
@@ -36,8 +20,34 @@ private_apt() {
         -o APT::Sandbox::User= -o Acquire::Retries=3 -q "$@"
 }
 
-private_apt -o APT::Update::Error-Mode=any update ||
-    fail "$mirror does not serve Debian's $release; name a mirror that does: DEBIAN_MIRROR=URL"
+serves_release() {
+    cat >apt/debian.sources <<END
+Types: deb
+URIs: $1
+Suites: $release
+Components: main
+Architectures: amd64
+Signed-By: $keys
+END
+    private_apt -o APT::Update::Error-Mode=any update
+}
+
+for program in apt-get dpkg-deb; do
+    command -v $program >/dev/null || fail "there is no $program: this takes Debian or a relative of it, on x86-64"
+done
+[[ -e $keys ]] || fail "there is no $keys: install debian-archive-keyring"
+mirrors=${DEBIAN_MIRROR:-$(configured_mirrors)}
+
+mkdir -p "$1"/apt/{lists,cache/archives}/partial
+cd "$1"
+found=
+for mirror in $mirrors; do
+    if serves_release "$mirror"; then
+        found=$mirror
+        break
+    fi
+done
+[[ $found ]] || fail "Debian's $release is at no mirror of this machine (${mirrors:-it has none}); name one: DEBIAN_MIRROR=URL"
 
 # Another kind of machine and its C library, what clang's sanitizers are linked with, and ONNX Runtime's own header.
 while read -r package paths; do

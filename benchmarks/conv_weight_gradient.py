@@ -16,6 +16,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -63,7 +64,7 @@ class Layer:
         return (self.size + 2 * self.pad - self.kernel) // self.stride + 1
 
     @property
-    def facts(self) -> dict[str, list[int]]:
+    def facts(self) -> dict[str, Any]:
         return {"kernel_shape": [self.kernel] * 2, "strides": [self.stride] * 2, "pads": [self.pad] * 4}
 
     @property

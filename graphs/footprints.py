@@ -124,4 +124,4 @@ def _kept(stores: Sequence[Store], elements: Sequence[int], ratios: Sequence[flo
     for number, store in enumerate(stores, len(elements)):
         of_layers = [counts[layer] for layer in store.layers]
         if len(store.layers) > 1:
-            yield number, united(elements[store.layers[0]], of_layers) if store.union else max(of_layers)
+            yield number, united(elements[store.layers[0]], *of_layers) if store.union else max(of_layers)

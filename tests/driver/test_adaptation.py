@@ -8,7 +8,7 @@ import pytest
 
 from tests.driver.tiny_bundle import random_images
 from toolchain.driver.adaptation import Adapter, Settings, SkippedBatch, parse_ratios
-from toolchain.driver.budget import step_bytes
+from toolchain.driver.budget import probe_work
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.manifest import Manifest, ProbeFacts
 from toolchain.driver.step import Step, StepResult
@@ -66,9 +66,13 @@ def test_probe_stays_inside_the_budget_too(step: Step, manifest: Manifest, monke
 
     monkeypatch.setattr(step, "probe", recording)
     greedy = replace(manifest, method=replace(manifest.method, probe=ProbeFacts(samples=2, prune_ratio=0.0)))
-    Adapter(greedy, step, replace(AUTO, budget=50)).adapt(random_images(4))
+    work = probe_work(manifest, step.facts, 2)
+    budget = work.least.bytes
+    Adapter(greedy, step, replace(AUTO, budget=budget)).adapt(random_images(4))
     ((images, ratios),) = probed
-    assert len(images) == 2 and 40 <= step_bytes(manifest, 2, ratios) <= 50
+    assert len(images) == 2 and work.need(ratios).bytes <= budget
+    with pytest.raises(UsageError, match="a probe of 2 images needs at least"):
+        Adapter(greedy, step, replace(AUTO, budget=budget - 1)).adapt(random_images(4))
 
 
 def test_importance_is_not_taken_from_a_skipped_batch(step: Step, manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""Kept bytes, and ratios that fit a budget exactly."""
+"""Kept bytes, the predicted peak, and ratios that fit a budget."""
 
 from dataclasses import replace
 
@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.driver import tiny_bundle
-from toolchain.driver.budget import fit_ratios, kept_bytes, kept_elements, step_bytes
+from toolchain.driver.budget import Work, fit_ratios, probe_work, require_fit
 from toolchain.driver.bytesize import format_bytes, parse_bytes
-from toolchain.driver.manifest import Layer, Manifest, Saved
+from toolchain.driver.manifest import Layer, Manifest, Saved, Store
+from toolchain.driver.needs import kept_bytes, kept_elements, places_bytes, step_bytes
 from toolchain.driver.structure import decode
 from toolchain.errors import UsageError
 
@@ -19,19 +20,42 @@ TINY = decode(Manifest, {**tiny_bundle.manifest(), "files": {}})
 
 def with_layers(elements: "list[int]", mask_bytes: int) -> Manifest:
     layers = tuple(Layer(f"layer{i}", "conv", n) for i, n in enumerate(elements))
-    return replace(TINY, layers=layers, saved=(Saved("masks", "mask", mask_bytes, 3),))
+    stores = tuple(Store((number,)) for number in range(len(elements)))
+    step = replace(TINY.step, stores=stores, saved=(Saved("masks", "mask", mask_bytes, 3),))
+    return replace(TINY, layers=layers, step=step)
 
 
 def test_kept_bytes_by_hand() -> None:
     # k = ⌊192 · 0.5⌋, ⌊64 · 0.75⌋; bitmaps 24 + 8; mask 2 a sample.
     kept = kept_elements(np.array([192, 64]), np.array([0.5, 0.25], np.float32)).tolist()
     assert kept == [96, 48]
-    assert kept_bytes(TINY, 4, kept) == 4 * (96 + 48) + 24 + 8 + 8
+    assert kept_bytes(TINY, TINY.step, 4, kept) == 4 * (96 + 48) + 24 + 8 + 8
 
 
 def test_kept_elements_follow_the_float32_ratio() -> None:
     # float32(0.9) = 0.89999998, so a tenth of ten elements is one and a bit; float64 arithmetic on 0.9 would give none.
     assert kept_elements(np.array([10]), np.array([0.9], np.float32)).tolist() == [1]
+
+
+def test_layers_that_share_an_activation_are_counted_as_they_are_stored() -> None:
+    manifest = with_layers([100, 100], 0)
+    kept = [10, 30]
+
+    def total(*stores: Store) -> int:
+        return kept_bytes(manifest, replace(manifest.step, stores=stores), 1, kept) - 3
+
+    assert total(Store((0,)), Store((1,))) == 4 * 40 + 2 * 13
+    assert total(Store((0, 1))) == 4 * 30 + 13
+    assert total(Store((0, 1), union=True)) == 4 * 40 + 13
+
+
+def test_halves_and_compact_places_take_less() -> None:
+    manifest = with_layers([800], 0)
+    halved = replace(manifest.step, value_bytes=2, compact_places=True)
+    assert kept_bytes(manifest, manifest.step, 1, [80]) == 4 * 80 + 100 + 3
+    assert kept_bytes(manifest, halved, 1, [80]) == 2 * 80 + 25 + 40 + 3
+    # Where three in sixteen are kept or more, a bit an element is shorter.
+    assert [places_bytes(800, kept, True) for kept in (149, 150, 800)] == [25 + 75, 100, 100]
 
 
 @given(
@@ -45,34 +69,41 @@ def test_fitted_ratios_use_the_budget_and_no_more(
     data: st.DataObject, elements: "list[int]", mask_bytes: int, batch: int, share: float
 ) -> None:
     manifest = with_layers(elements, mask_bytes)
+    work = Work(manifest, manifest.step, batch)
     ratio = st.floats(0, 1, width=32)
     ratios = np.array(data.draw(st.lists(ratio, min_size=len(elements), max_size=len(elements))), np.float32)
-    least, wanted = kept_bytes(manifest, batch, []), step_bytes(manifest, batch, ratios)
+    least, wanted = work.least.bytes, work.need(ratios).bytes
     budget = least + int(share * (wanted - least))
-    fitted = fit_ratios(manifest, batch, ratios, budget)
-    assert step_bytes(manifest, batch, fitted) <= budget
+    fitted = fit_ratios(work, ratios, budget)
+    assert step_bytes(manifest, manifest.step, batch, fitted) <= work.need(fitted).bytes <= budget
     assert fitted.dtype == np.float32 and (fitted >= ratios).all() and (fitted <= 1).all()
     if wanted <= budget:
         assert (fitted == ratios).all()
 
 
 def test_fitted_share_is_the_largest() -> None:
-    ratios, budget = np.array([0.5, 0.25], np.float32), 400
-    fitted = fit_ratios(TINY, 4, ratios, budget)
+    ratios, budget, work = np.array([0.5, 0.25], np.float32), 400, Work(TINY, TINY.step, 4)
+    fitted = fit_ratios(work, ratios, budget)
     share = (1 - fitted.astype(np.float64)) / (1 - ratios.astype(np.float64))
     assert share[0] == pytest.approx(share[1], rel=1e-6)
     more = (1 - (share + 1e-6) * (1 - ratios.astype(np.float64))).astype(np.float32)
-    assert step_bytes(TINY, 4, more) > budget
+    assert work.need(more).bytes > budget
 
 
 def test_impossible_budget_names_the_numbers_and_the_batch_that_fits() -> None:
     # Bitmaps and mask alone: 8 + 2 a sample, so three images fit into 39 bytes and four do not.
-    with pytest.raises(
-        UsageError, match=r"4 images keeps at least 40 bytes.*budget is 39.*largest batch that fits is 3"
-    ):
-        fit_ratios(TINY, 4, np.zeros(2, np.float32), 39)
+    work = Work(TINY, TINY.step, 4)
+    with pytest.raises(UsageError, match=r"4 images needs at least 40 bytes.*budget is 39.*largest batch that fits is 3"):
+        fit_ratios(work, np.zeros(2, np.float32), 39)
     with pytest.raises(UsageError, match="not even one image fits"):
-        fit_ratios(TINY, 4, np.zeros(2, np.float32), 9)
+        require_fit(work, 9)
+    require_fit(work, 40)
+
+
+def test_a_probe_needs_its_images_and_what_it_computes_in_vain() -> None:
+    step, probe = Work(TINY, TINY.step, 2), probe_work(TINY, TINY.step, 2)
+    images = 4 * 2 * 3 * tiny_bundle.SIDE**2
+    assert probe.least.bytes - step.least.bytes > images
 
 
 @pytest.mark.parametrize(

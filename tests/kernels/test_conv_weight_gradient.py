@@ -106,7 +106,7 @@ def expected(case: Case, gradient: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 def distance(found: np.ndarray, wanted: np.ndarray) -> float:
     assert found.shape == wanted.shape
-    return float(np.linalg.norm(found - wanted) / max(np.linalg.norm(wanted), 1e-30))
+    return float(np.linalg.norm(found - wanted)) / max(float(np.linalg.norm(wanted)), 1e-30)
 
 
 def check(case: Case, isa: str, way: str) -> None:

@@ -8,9 +8,6 @@ import numpy as np
 from toolchain.driver.manifest import Condition, Manifest, Moment, StepFacts, Store
 from toolchain.driver.memory import RETURNED
 
-UNION = 0.8
-"""How many elements two layers keep of one activation, as a share of the sum of what each keeps; measured."""
-
 SORTING = 0.725
 """ONNX Runtime sorts all places to find the largest k of n elements where k is n to this power or more."""
 
@@ -51,7 +48,7 @@ def kept_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[i
     elements = layer_elements(manifest, batch)
     total = sum(saved.bytes + saved.bytes_per_sample * batch for saved in step.saved)
     for store in step.stores:
-        of_all, stored = int(elements[store.layers[0]]), _stored(store, elements, kept, 1.0)
+        of_all, stored = int(elements[store.layers[0]]), _most_stored(store, elements, kept)
         total += step.value_bytes * stored + places_bytes(of_all, stored, step.compact_places)
     return total
 
@@ -65,7 +62,7 @@ def predict_peak(manifest: Manifest, step: StepFacts, batch: int, ratios: np.nda
     """The highest of the step's moments at these ratios [L]."""
     elements = layer_elements(manifest, batch)
     kept = kept_elements(elements, ratios).tolist()
-    stored = [_stored(store, elements, kept, UNION) for store in step.stores]
+    stored = [_stored(store, elements, kept) for store in step.stores]
     sources = [*zip(elements.tolist(), kept), *((int(elements[i.layers[0]]), n) for i, n in zip(step.stores, stored))]
     highest = Need(0, None)
     for moment, waiting in zip(step.moments, _waiting(step, elements, stored)):
@@ -87,11 +84,30 @@ def layer_elements(manifest: Manifest, batch: int) -> np.ndarray:
     return np.array([layer.elements_per_sample * batch for layer in manifest.layers], dtype=np.int64)
 
 
-def _stored(store: Store, elements: np.ndarray, kept: Sequence[int], union: float) -> int:
-    """How many elements of a store are kept."""
+def _most_stored(store: Store, elements: np.ndarray, kept: Sequence[int]) -> int:
+    """How many elements of a store are kept at most."""
     counts = [kept[layer] for layer in store.layers]
-    together = max(max(counts), int(sum(counts) * union)) if store.union else max(counts)
-    return min(together, int(elements[store.layers[0]]))
+    return min(sum(counts) if store.union else max(counts), int(elements[store.layers[0]]))
+
+
+def _stored(store: Store, elements: np.ndarray, kept: Sequence[int]) -> int:
+    """How many are, as a rule: see `united`."""
+    if not store.union:
+        return _most_stored(store, elements, kept)
+    norm, conv = (kept[layer] for layer in store.layers)
+    return united(int(elements[store.layers[0]]), norm, conv)
+
+
+def united(elements: int, norm: int, conv: int) -> int:
+    """How many of `elements`, symmetric about zero, a union keeps for BatchNorm, which keeps the largest in magnitude,
+    and for the convolution behind its Relu.
+
+    The larger part of the positive ones, of the negative ones half of what BatchNorm keeps and, where the convolution
+    keeps more than is positive, as many others.
+    """
+    half = elements / 2
+    others = max(0.0, conv - half)
+    return int(max(min(conv, half), norm / 2) + norm / 2 + others - others * norm / elements)
 
 
 def _waiting(step: StepFacts, elements: np.ndarray, stored: Sequence[int]) -> List[int]:

@@ -15,7 +15,8 @@ struct OrtOp {
 };
 
 OrtStatus *create_op_attribute(const char *name, const void *data, int count, int type, OrtOpAttr **made) {
-    if (count != 1 || strlen(name) >= sizeof (*made)->name || (type != ORT_ATTRIBUTE_INT && type != ORT_ATTRIBUTE_FLOAT))
+    bool is_number = count == 1 && (type == ORT_ATTRIBUTE_INT || type == ORT_ATTRIBUTE_FLOAT);
+    if (!is_number || strlen(name) >= sizeof (*made)->name)
         return refuse("an attribute that is not known here");
     *made = calloc(1, sizeof **made);
     strcpy((*made)->name, name);

@@ -39,7 +39,8 @@ static void open_context(const struct Case *wanted, const struct Manner *manner,
         copy_tensor(&wanted->inputs[i], &context->inputs[i]);
     for (size_t i = 0; i < context->output_count; i++) {
         int type = operator->GetOutputType(operator, i);
-        context->output_types[i] = type != ORT_ANY_TYPE ? type : wanted->output_count ? wanted->outputs[i].type : ORT_FLOAT;
+        int recorded = wanted->output_count ? wanted->outputs[i].type : ORT_FLOAT;
+        context->output_types[i] = type == ORT_ANY_TYPE ? recorded : type;
     }
 }
 
@@ -119,6 +120,7 @@ int main(int count, char **paths) {
     if (failure)
         give_up("%s", failure->message);
     int passed = 0;
+    setvbuf(stdout, NULL, _IOLBF, 0);
     for (int i = 1; i < count; i++)
         passed += replay(paths[i], options.domain);
     printf("%d passed, %d failed\n", passed, count - 1 - passed);

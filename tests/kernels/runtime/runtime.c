@@ -45,7 +45,8 @@ static OrtStatus *add_domain(OrtSessionOptions *options, OrtCustomOpDomain *doma
     return NULL;
 }
 
-static OrtStatus *find_attribute(const OrtKernelInfo *info, const char *name, int type, const struct Attribute **found) {
+static OrtStatus *find_attribute(const OrtKernelInfo *info, const char *name, int type,
+                                 const struct Attribute **found) {
     for (size_t i = 0; i < info->count; i++) {
         *found = &info->attributes[i];
         if (!strcmp((*found)->name, name) && (*found)->type == type)
