@@ -95,8 +95,8 @@ def _places(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
 
 
 def _scatter(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
-    """ScatterElements copies the places that it is given."""
-    return [_of(node.inputs[1], sizes)]
+    """ScatterElements copies the places that it is given, as 64-bit numbers."""
+    return [TensorSize(ir.DataType.INT64, _of(node.inputs[1], sizes).shape)]
 
 
 def _select(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:

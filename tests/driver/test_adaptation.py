@@ -12,7 +12,7 @@ from toolchain.driver.budget import probe_work
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.manifest import Manifest, ProbeFacts
 from toolchain.driver.step import Step, StepResult
-from toolchain.errors import BundleError
+from toolchain.errors import BundleError, UsageError
 
 AUTO = Settings(prune_ratios=None, importance="probe", budget=None, learning_rate=0.05, seed=0)
 

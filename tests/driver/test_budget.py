@@ -93,7 +93,9 @@ def test_fitted_share_is_the_largest() -> None:
 def test_impossible_budget_names_the_numbers_and_the_batch_that_fits() -> None:
     # Bitmaps and mask alone: 8 + 2 a sample, so three images fit into 39 bytes and four do not.
     work = Work(TINY, TINY.step, 4)
-    with pytest.raises(UsageError, match=r"4 images needs at least 40 bytes.*budget is 39.*largest batch that fits is 3"):
+    with pytest.raises(
+        UsageError, match=r"4 images needs at least 40 bytes.*budget is 39.*largest batch that fits is 3"
+    ):
         fit_ratios(work, np.zeros(2, np.float32), 39)
     with pytest.raises(UsageError, match="not even one image fits"):
         require_fit(work, 9)
@@ -102,7 +104,7 @@ def test_impossible_budget_names_the_numbers_and_the_batch_that_fits() -> None:
 
 def test_a_probe_needs_its_images_and_what_it_computes_in_vain() -> None:
     step, probe = Work(TINY, TINY.step, 2), probe_work(TINY, TINY.step, 2)
-    images = 4 * 2 * 3 * tiny_bundle.SIDE**2
+    images = 4 * 2 * 3 * TINY.model.image_size**2
     assert probe.least.bytes - step.least.bytes > images
 
 
