@@ -10,9 +10,12 @@
 #include "conv_weight_gradient_plan.h"
 #include "conv_weight_gradient_stored.h"
 
+enum { SPARE = 16 };
+
 struct Job {
     const struct Plan *plan;
-    float *sums; /* of all tasks, where there are groups; else null, and each task finishes by itself */
+    float *sums;        /* of all tasks, where there are groups; else null, and each task finishes by itself */
+    char *spare[SPARE]; /* memory of tasks that are done, for the next ones: it is at hand, new memory is not */
     bool failed;
 };
 
@@ -184,11 +187,26 @@ static void add_tiles(const struct Plan *plan, const struct Part *part, struct W
         }
 }
 
+static char *take_spare(struct Job *job) {
+    char *memory = NULL;
+    for (int i = 0; i < SPARE && !memory; i++)
+        memory = __atomic_exchange_n(&job->spare[i], NULL, __ATOMIC_ACQ_REL);
+    return memory;
+}
+
+static void give_spare(struct Job *job, char *memory) {
+    for (int i = 0; i < SPARE && memory; i++)
+        memory = __atomic_exchange_n(&job->spare[i], memory, __ATOMIC_ACQ_REL);
+    free(memory);
+}
+
 static void run_task(void *context, size_t task) {
     struct Job *job = context;
     struct Part part = part_at(job->plan, task);
     struct Work work;
-    char *memory = aligned_alloc(64, arrange(job->plan, &work, NULL));
+    char *memory = take_spare(job);
+    if (!memory)
+        memory = aligned_alloc(64, arrange(job->plan, &work, NULL));
     if (!memory) {
         __atomic_store_n(&job->failed, true, __ATOMIC_RELAXED);
         return;
@@ -199,7 +217,7 @@ static void run_task(void *context, size_t task) {
     add_tiles(job->plan, &part, &work);
     if (!job->sums)
         finish(job->plan, &part, work.sums);
-    free(memory);
+    give_spare(job, memory);
 }
 
 static void finish_task(void *context, size_t task) {
@@ -218,6 +236,8 @@ OrtStatus *sparse_weight_gradient(const struct Call *call, const struct Convolut
         TRY(scratch(call, plan.groups * tasks * sums_of_task(&plan) * sizeof(float), &sums));
     job.sums = sums;
     pool_run(&call->pool, plan.groups * tasks, run_task, &job);
+    for (int i = 0; i < SPARE; i++)
+        free(job.spare[i]);
     if (job.sums && !job.failed)
         pool_run(&call->pool, tasks, finish_task, &job);
     free(sums);
