@@ -53,7 +53,7 @@ def test_selftest_notices_another_model(cifar: Path, tmp_path: Path, on_device: 
     done = on_device(copy, "selftest", "--json")
     assert done.returncode == 1
     failed = {check["name"] for check in json.loads(done.stdout)["checks"] if not check["passed"]}
-    assert "logits" in failed
+    assert "portable: logits" in failed
 
 
 def test_adapt_reports_every_batch(cifar: Path, images: Path, tmp_path: Path, on_device: Run) -> None:

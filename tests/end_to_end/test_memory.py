@@ -8,8 +8,8 @@ import pytest
 from tests.end_to_end.conftest import Build, Run
 
 BATCH = 8
-LIMIT = 0.35
-"""Of the dense onnxruntime-training step, with standard operators, at ratio 0.9."""
+LIMITS = {"bundle": 1 / 7, "portable": 0.35}
+"""Of the dense onnxruntime-training step, at ratio 0.9: with native kernels, and with standard operators."""
 
 
 @pytest.fixture(scope="module")
@@ -17,13 +17,14 @@ def resnet50(built: Build) -> Path:
     return built("resnet50", weights="none")
 
 
-def test_pruned_step_needs_a_third_of_the_dense_one(resnet50: Path, toolchain: Run) -> None:
-    arguments = ("--against", "dense", "--batch", str(BATCH), "--prune-ratio", "0.9", "--steps", "1", "--json")
+def test_pruned_step_needs_a_fraction_of_the_dense_one(resnet50: Path, toolchain: Run) -> None:
+    arguments = ("--against", "portable,dense", "--batch", str(BATCH), "--prune-ratio", "0.9", "--steps", "1", "--json")
     done = toolchain("bench", str(resnet50), *arguments)
     assert done.returncode == 0, done.stderr
     rows = {row["name"]: row for row in json.loads(done.stdout)["rows"]}
-    ratio = rows["bundle"]["peak_step_bytes"] / rows["dense"]["peak_step_bytes"]
-    assert ratio <= LIMIT, f"{ratio:.3f}: {rows}"
+    for name, limit in LIMITS.items():
+        ratio = rows[name]["peak_step_bytes"] / rows["dense"]["peak_step_bytes"]
+        assert ratio <= limit, f"{name}: {ratio:.3f}: {rows}"
 
 
 def test_inspect_predicts_less_for_more_pruning(cifar: Path, toolchain: Run) -> None:
@@ -34,4 +35,4 @@ def test_inspect_predicts_less_for_more_pruning(cifar: Path, toolchain: Run) -> 
     sparse, dense = inspect("0.95"), inspect("0")
     assert sparse["predicted_peak_bytes"] < dense["predicted_peak_bytes"]
     assert sparse["kept_bytes"] < 0.4 * sparse["dense_saved_bytes"]
-    assert dense["kept_bytes"] >= dense["dense_saved_bytes"]
+    assert dense["kept_bytes"] > 0.7 * dense["dense_saved_bytes"]  # two layers share a store
