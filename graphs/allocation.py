@@ -17,7 +17,7 @@ MAPPED = 8192
 HEADER = 96
 """Of such a buffer: what the C library writes in front of it, and the alignment that the runtime asks for."""
 
-RUN_BYTES, BOUND_BYTES, NODE_BYTES = -50_000, 900, 30
+RUN_BYTES, BOUND_BYTES, NODE_BYTES = -250_000, 1350, 30
 """What a run takes besides its tensors, for each input and output and for each node: fitted to five models."""
 
 CONV_BLOCK = TensorSize(ir.DataType.FLOAT, (128, 128))
