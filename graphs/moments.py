@@ -68,8 +68,9 @@ def find_timeline(graph: ir.Graph, terms: Terms, parameters: Collection[str]) ->
     stores = np.array([_stored(point.row, terms) for point in points]).reshape(len(points), -1)
     rows = np.array([_settled(point.row, terms) for point in points])
     weights = np.array([terms.value_bytes * terms.sources[source] for source in terms.of_store] + terms.sources, float)
-    chosen = highest(np.hstack([rows[:, :3], stores, rows[:, 3:]]), [point.condition for point in points], weights)
     places = _places(graph, parameters)
+    kinds = [(places[point.node][1], point.condition) for point in points]
+    chosen = highest(np.hstack([rows[:, :FIXED], stores, rows[:, FIXED:]]), kinds, weights)
     moments = tuple(_moment(rows[index], points[index], *places[points[index].node]) for index in chosen)
     return Timeline(moments, tuple(_span(stores[chosen, number]) for number in range(len(terms.stores))))
 

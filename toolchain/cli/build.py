@@ -16,7 +16,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--weights", metavar="FILE|none", help="safetensors or torch checkpoint; none: random values")
     parser.add_argument("--batch", type=count, default=8, help="images a step, usually (default: 8)")
     parser.add_argument("--image-size", type=count, help="side in pixels (default: as the model was trained)")
-    parser.add_argument("--memory-budget", type=parse_bytes, metavar="SIZE", help="for saved activations, e.g. 96MiB")
+    parser.add_argument(
+        "--memory-budget", type=parse_bytes, metavar="SIZE", help="most that a step may need, e.g. 96MiB"
+    )
     parser.add_argument("--values", default="fp32", metavar="fp32|fp16", help="precision of what is kept (fp32)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the bundle (default: MODEL-TARGET)")
     parser.add_argument("--stop-after", metavar="STAGE", help="write that stage's graphs to the folder, and stop")

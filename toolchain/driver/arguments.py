@@ -58,7 +58,9 @@ def _add_images(parser: argparse.ArgumentParser) -> None:
 def _add_step(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prune-ratio", default="auto", metavar="auto|P|FILE.npy", help="share not kept (auto)")
     parser.add_argument("--importance", choices=("probe", "previous"), default="probe", help="what auto ratios follow")
-    parser.add_argument("--budget", type=parse_bytes, metavar="BYTES", help="most bytes that a step keeps, as 96MiB")
+    parser.add_argument(
+        "--budget", type=parse_bytes, metavar="BYTES", help="most memory that a step may need, as 96MiB"
+    )
     parser.add_argument("--operators", choices=("auto", "native", "portable"), default="auto", help="kernels (auto)")
     parser.add_argument("--seed", type=_count, default=0, metavar="S", help="of the probe's choice of images (0)")
 

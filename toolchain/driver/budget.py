@@ -4,13 +4,13 @@ A budget bounds what a step needs above parameters, optimizer state and input: w
 which is known exactly, and its peak, which is predicted.
 """
 
-from typing import Callable, NamedTuple, Optional
+from typing import Callable, NamedTuple
 
 import numpy as np
 
 from toolchain.driver.bytesize import format_bytes
-from toolchain.driver.manifest import Manifest, Moment, StepFacts
-from toolchain.driver.needs import Need, predict_peak, step_bytes
+from toolchain.driver.manifest import Manifest, StepFacts
+from toolchain.driver.needs import Need, highest, needs, predict_peak, step_bytes
 from toolchain.errors import UsageError
 
 _BISECTIONS = 60
@@ -38,7 +38,18 @@ class Work(NamedTuple):
     @property
     def least(self) -> Need:
         """What it needs when no activation is kept."""
-        return self.need(np.ones(len(self.manifest.layers), np.float32))
+        return self.need(self._nothing)
+
+    @property
+    def least_forward(self) -> Need:
+        """What its forward pass alone needs then."""
+        found = needs(self.manifest, self.step, self.batch, self._nothing)
+        peak = highest(need for need in found if need.moment is not None and not need.moment.backward)
+        return Need(peak.bytes + self.besides, peak.moment)
+
+    @property
+    def _nothing(self) -> np.ndarray:
+        return np.ones(len(self.manifest.layers), np.float32)
 
 
 def probe_work(manifest: Manifest, step: StepFacts, batch: int) -> Work:
@@ -74,8 +85,8 @@ def require_fit(work: Work, budget: int) -> None:
     least = work.least
     if least.bytes > budget:
         raise UsageError(
-            f"a {work.name} of {work.batch} images needs at least {_amount(least.bytes)} with every activation pruned"
-            f"{_where(least.moment)}, the budget is {_amount(budget)}: {_advice(work, budget)}"
+            f"a {work.name} of {_images(work.batch)} needs at least {_amount(least.bytes)} with every activation pruned"
+            f"{_where(work, least, budget)}, the budget is {_amount(budget)}: {_advice(work, budget)}"
         )
 
 
@@ -112,14 +123,25 @@ def _scale(ratios: np.ndarray, share: float) -> np.ndarray:
     return (1.0 - share * (1.0 - ratios.astype(np.float64))).astype(np.float32)
 
 
+def _images(count: int) -> str:
+    return "1 image" if count == 1 else f"{count} images"
+
+
 def _amount(size: int) -> str:
     return f"{size} bytes ({format_bytes(size)})"
 
 
-def _where(moment: Optional[Moment]) -> str:
-    if moment is None:
+def _where(work: Work, least: Need, budget: int) -> str:
+    """The layer at which the peak is, and the forward pass's where that is too much already."""
+    if least.moment is None:
         return ""
-    return f" (in the {'backward' if moment.backward else 'forward'} pass, at layer {moment.layer})"
+    if not least.moment.backward:
+        return f" (in the forward pass, at layer {least.moment.layer})"
+    forward = work.least_forward
+    peak = f"in the backward pass, at layer {least.moment.layer}"
+    if forward.bytes <= budget or forward.moment is None:
+        return f" ({peak})"
+    return f" ({peak}; the forward pass alone {_amount(forward.bytes)}, at layer {forward.moment.layer})"
 
 
 def _advice(work: Work, budget: int) -> str:

@@ -1,7 +1,7 @@
 """The memory that a step needs, in bytes above parameters, optimizer state and input: what it keeps, and its peak."""
 
 import math
-from typing import List, NamedTuple, Optional, Sequence
+from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
@@ -60,17 +60,23 @@ def step_bytes(manifest: Manifest, step: StepFacts, batch: int, ratios: np.ndarr
 
 def predict_peak(manifest: Manifest, step: StepFacts, batch: int, ratios: np.ndarray) -> Need:
     """The highest of the step's moments at these ratios [L]."""
+    return highest(needs(manifest, step, batch, ratios))
+
+
+def highest(found: Iterable[Need]) -> Need:
+    return max(found, key=lambda need: need.bytes, default=Need(0, None))
+
+
+def needs(manifest: Manifest, step: StepFacts, batch: int, ratios: np.ndarray) -> Iterator[Need]:
+    """Of every moment that counts at these ratios."""
     elements = layer_elements(manifest, batch)
     kept = kept_elements(elements, ratios).tolist()
     stored = [_stored(store, elements, kept) for store in step.stores]
     sources = [*zip(elements.tolist(), kept), *((int(elements[i.layers[0]]), n) for i, n in zip(step.stores, stored))]
-    highest = Need(0, None)
     for moment, waiting in zip(step.moments, _waiting(step, elements, stored)):
         if moment.condition is None or _holds(moment.condition, *sources[moment.condition.source]):
             working = sum(needed * sources[source][1] for source, needed in moment.working)
-            need = Need(fixed_bytes(moment, batch) + waiting + working, moment)
-            highest = max(highest, need, key=lambda found: found.bytes)
-    return highest
+            yield Need(fixed_bytes(moment, batch) + waiting + working, moment)
 
 
 def fixed_bytes(moment: Moment, batch: float) -> int:
