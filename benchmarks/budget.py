@@ -106,13 +106,13 @@ def make_bundle(model: str, random: np.random.Generator, folder: Path) -> Path:
 
 
 def draw(bundle: Path, random: np.random.Generator) -> Case:
-    """A budget between a third of what is needed at least and half more than what is wanted, small ones more often."""
+    """A budget between 0.6 times what is needed at least and 1.5 times what is wanted, small ones more often."""
     manifest = read_manifest(bundle / "manifest.json")
     form = str(random.choice(available_forms(manifest)))
     batch, ratio = int(random.integers(1, MOST_IMAGES + 1)), str(random.choice(RATIOS))
     work = Work(manifest, facts_of(manifest, form), batch)
     wanted = np.full(len(manifest.layers), 0.5 if ratio == "auto" else float(ratio), np.float32)
-    low, high = np.log(work.least.bytes / 3), np.log(1.5 * work.need(wanted).bytes)
+    low, high = np.log(0.6 * work.least.bytes), np.log(1.5 * work.need(wanted).bytes)
     return Case(bundle, form, batch, ratio, int(np.exp(random.uniform(low, high))))
 
 

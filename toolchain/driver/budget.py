@@ -152,4 +152,4 @@ def _advice(work: Work, budget: int) -> str:
     if side:
         estimate = f"one of about {side} x {side} pixels would (an estimate)"
         return f"not even one image fits, {estimate}: raise the budget or build with --image-size {side}"
-    return "not even one image fits: raise the budget"
+    return "not even one image fits, of any size: raise the budget"
