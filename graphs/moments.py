@@ -161,10 +161,12 @@ def _places(graph: ir.Graph, parameters: Collection[str]) -> dict[ir.Node, tuple
 
 
 def _nearest(nodes: Sequence[ir.Node], parameters: Collection[str], backward: bool) -> dict[ir.Node, tuple[str, bool]]:
+    """For each node the last layer so far, and for those before any the first one."""
+    found = [_layer(node, parameters) for node in nodes]
+    layer = next((name for name in found if name), "")
     named = {}
-    layer = ""
-    for node in nodes:
-        layer = _layer(node, parameters) or layer
+    for node, name in zip(nodes, found, strict=True):
+        layer = name or layer
         named[node] = (layer, backward)
     return named
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.driver import tiny_bundle
 from toolchain.driver.budget import Work, fit_ratios, probe_work, require_fit
 from toolchain.driver.bytesize import format_bytes, parse_bytes
-from toolchain.driver.manifest import Layer, Manifest, Saved, Store
-from toolchain.driver.needs import kept_bytes, kept_elements, places_bytes, step_bytes
+from toolchain.driver.manifest import Condition, Layer, Manifest, Moment, Saved, Store
+from toolchain.driver.needs import kept_bytes, kept_elements, places_bytes, predict_peak, step_bytes
 from toolchain.driver.structure import decode
 from toolchain.errors import UsageError
 
@@ -100,6 +100,59 @@ def test_impossible_budget_names_the_numbers_and_the_batch_that_fits() -> None:
     with pytest.raises(UsageError, match="not even one image fits"):
         require_fit(work, 9)
     require_fit(work, 40)
+
+
+def with_moments(*moments: Moment) -> Manifest:
+    """Of the stores the first is in memory at every moment and the second from the second one on."""
+    stores = (Store((0,), span=(0, len(moments))), Store((1,), span=(min(1, len(moments)), len(moments))))
+    return replace(TINY, step=replace(TINY.step, stores=stores, moments=moments))
+
+
+def test_peak_is_the_highest_moment_that_counts() -> None:
+    # 48 and 16 elements a sample; at ratio 0.5 and batch 2 the layers keep 48 and 16.
+    sorting = Moment("second", True, 9000, 9000, 0, condition=Condition(1, 0.6))
+    manifest = with_moments(
+        Moment("first", False, 1000, 1000, 100, ((1, 2),)), Moment("first", True, 100, 800, 300), sorting
+    )
+    halves, ratios = np.full(2, 0.5, np.float32), np.array([0.5, 0.3], np.float32)
+    assert predict_peak(manifest, manifest.step, 2, halves).bytes == 1000 + 200 + 4 * 48 + 2 * 16
+    assert predict_peak(manifest, manifest.step, 8, halves).bytes == 800 + 2400 + 4 * 192 + 4 * 64
+    peak = predict_peak(manifest, manifest.step, 2, ratios)
+    assert peak.moment == sorting, "where three fifths are kept it counts"
+    assert predict_peak(TINY, TINY.step, 8, halves).moment is None, "without a table nothing is predicted"
+
+
+def test_ratios_fit_the_peak_as_well_as_what_is_kept() -> None:
+    manifest = with_moments(Moment("first", True, 1000, 1000, 50))
+    work = Work(manifest, manifest.step, 2)
+    fitted = fit_ratios(work, np.zeros(2, np.float32), 1300)
+    assert 1290 <= predict_peak(manifest, manifest.step, 2, fitted).bytes <= 1300
+    assert step_bytes(manifest, manifest.step, 2, fitted) < 300
+
+
+def test_refusal_says_where_the_peak_is_and_what_the_forward_pass_needs() -> None:
+    work = Work(with_moments(Moment("one", False, 0, 0, 5000), Moment("two", True, 0, 0, 6000)), TINY.step, 4)
+    work = work._replace(step=work.manifest.step)
+    with pytest.raises(
+        UsageError, match=r"at least 24000 bytes .* \(in the backward pass, at layer two\), the budget is 22"
+    ):
+        require_fit(work, 22_000)
+    with pytest.raises(
+        UsageError, match=r"layer two; the forward pass alone 20000 bytes .*, at layer one\), .* fits is 3;"
+    ):
+        require_fit(work, 19_000)
+    alone = with_moments(Moment("one", False, 0, 0, 5000))
+    with pytest.raises(UsageError, match=r"\(in the forward pass, at layer one\)"):
+        require_fit(Work(alone, alone.step, 4), 19_000)
+
+
+def test_refusal_estimates_the_image_size_by_its_area() -> None:
+    manifest = with_moments(Moment("one", False, 100, 100, 6400))
+    manifest = replace(manifest, model=replace(manifest.model, image_size=64))
+    with pytest.raises(UsageError, match=r"not even one image fits, one of about 32 x 32 pixels would \(an estimate\)"):
+        require_fit(Work(manifest, manifest.step, 4), 1700)
+    with pytest.raises(UsageError, match="not even one image fits, of any size: raise the budget"):
+        require_fit(Work(manifest, manifest.step, 4), 99)
 
 
 def test_a_probe_needs_its_images_and_what_it_computes_in_vain() -> None:
