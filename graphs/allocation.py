@@ -17,8 +17,10 @@ MAPPED = 8192
 HEADER = 96
 """Of such a buffer: what the C library writes in front of it, and the alignment that the runtime asks for."""
 
-RUN_BYTES, BOUND_BYTES, NODE_BYTES = -250_000, 1350, 30
-"""What a run takes besides its tensors, for each input and output and for each node: fitted to five models."""
+RUN_BYTES, NODE_BYTES, CHANNEL_BYTES = 100_000, 30, 5
+"""What a run takes besides its tensors, for each node and for each element of a vector among the inputs: as measured.
+
+The last stands for the gaps that many vectors as long as there are channels leave behind."""
 
 CONV_BLOCK = TensorSize(ir.DataType.FLOAT, (128, 128))
 """The part of the unfolded input that a convolution has in memory at once, where it has more pixels than filters."""
@@ -144,5 +146,6 @@ _RULES: Mapping[str, Callable[[ir.Node, Sizes], Sequence[TensorSize]]] = {
 
 def fixed_bytes(graph: ir.Graph) -> int:
     """What a run takes that no tensor is: the runtime's books on its values, and gaps between small buffers."""
-    bound = len(graph.inputs) + len(graph.outputs)
-    return max(0, RUN_BYTES + BOUND_BYTES * bound + NODE_BYTES * len(graph))
+    vectors = [value.shape for value in graph.inputs if value.shape is not None and len(value.shape) == 1]
+    channels = sum(int(shape.numpy()[0]) for shape in vectors if shape.is_static())
+    return RUN_BYTES + NODE_BYTES * len(graph) + CHANNEL_BYTES * channels
