@@ -35,13 +35,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. weights: see load_model. values: the precision of what is kept,
+    """What to build. weights: see load_model. train, prune: see find_method. values: the precision of what is kept,
     one of VALUES. output: the bundle's folder. stop_after: one of STOPS."""
 
     model: str
     target: str
     method: str = "surgeon"
-    train: str = "full"
+    train: str | None = None
+    prune: str | None = None
     weights: str | None = None
     image_size: int | None = None
     batch: int = 8
@@ -79,7 +80,7 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
     """
     _check(request)
     target = _target(request.target)
-    method = find_method(request.method, request.train)
+    method = find_method(request.method, request.train, request.prune)
     half = request.values == "fp16"
     settings = Settings(request.batch, request.memory_budget, half)
     run = _Stages(request, announce)

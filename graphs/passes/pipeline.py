@@ -37,6 +37,7 @@ from graphs.passes.lower_training_operators import LowerTrainingOperators
 from graphs.passes.mask_relu import MaskRelu
 from graphs.passes.measure_gradients import MeasureGradients
 from graphs.passes.merge_transposes import MergeTransposes
+from graphs.passes.name_gradients import NameGradients
 from graphs.passes.pack_masks import PackMasks
 from graphs.passes.protect_operands import ProtectOperands
 from graphs.passes.rewrite import Pass
@@ -71,9 +72,10 @@ def preparing(momentum: float) -> tuple[Pass, ...]:
     return (UseBatchStatistics(momentum), FuseGelu(), RemoveUnusedNodesPass(), SaveLayerStatistics())
 
 
-def rewriting(layers: tuple[Layer, ...], half: bool = False) -> tuple[Pass, ...]:
+def rewriting(layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool = False) -> tuple[Pass, ...]:
     """Every saved activation smaller; the dialect of the differentiating engine stays. half: see StoreHalf."""
     return (
+        NameGradients(trained),
         IdentityEliminationPass(),
         SettleReshapes(),
         RemoveUnusedNodesPass(),
@@ -101,6 +103,7 @@ def fusing(
     are stored in half precision.
     """
     return (
+        NameGradients(trained),
         IdentityEliminationPass(),
         SettleReshapes(),
         RemoveUnusedNodesPass(),

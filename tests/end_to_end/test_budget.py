@@ -1,4 +1,4 @@
-"""A budget is kept: what waits for the backward pass fits, the peak is the predicted one, what cannot fit is refused."""
+"""A budget is kept: what waits for the backward pass fits, the peak is as predicted, what cannot fit is refused."""
 
 import json
 import shutil

@@ -51,8 +51,8 @@ def test_verify_command_reports_checks(cifar: Path, toolchain: Run) -> None:
 def test_broken_rewrite_fails_verification(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The negative control: a compiler that prunes BatchNorm's input as it stands, not centred."""
 
-    def broken(layers: tuple[Layer, ...], half: bool) -> tuple[Pass, ...]:
-        return tuple(step for step in rewriting(layers, half) if not isinstance(step, CenterBatchNorm))
+    def broken(layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool) -> tuple[Pass, ...]:
+        return tuple(step for step in rewriting(layers, trained, half) if not isinstance(step, CenterBatchNorm))
 
     monkeypatch.setattr("toolchain.stages.rewrite.rewriting", broken)
     build(Request("cifar_resnet20", "xavier-nx", output=tmp_path / "broken"))

@@ -94,7 +94,7 @@ def largest_error(outputs: dict[str, np.ndarray], expected: StepResult) -> float
 def compile_step(vit: Compiled, leave_out: tuple[type[Rewrite], ...] = (), first: Sequence[Rewrite] = ()) -> ir.Model:
     """The step that `lower` makes, with a gradient descent whose momentum starts at the gradient itself."""
     step, trained = vit.differentiated.training.clone(), vit.differentiated.trained
-    passes = rewriting(find_layers(step.graph, trained))
+    passes = rewriting(find_layers(step.graph, trained), trained)
     run_passes(step, [each for each in passes if not isinstance(each, leave_out)])
     run_passes(step, [*first, *lowering(UpdateWithMomentum(trained, 0.9), METHOD.momentum)])
     return step

@@ -12,7 +12,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="torchvision name, timm:NAME, package.module:factory, or ours")
     parser.add_argument("--target", required=True, help="board, see `toolchain targets`")
     parser.add_argument("--method", default="surgeon", help="adaptation method, see `toolchain methods`")
-    parser.add_argument("--train", choices=("full", "bn"), default="full", help="what adapts (default: full)")
+    parser.add_argument("--train", choices=("full", "bn"), help="what adapts (default: the method's own)")
+    parser.add_argument(
+        "--prune", metavar="dense|static|surgeon", help="what chooses the prune ratios (default: the method's own)"
+    )
     parser.add_argument("--weights", metavar="FILE|none", help="safetensors or torch checkpoint; none: random values")
     parser.add_argument("--batch", type=count, default=8, help="images a step, usually (default: 8)")
     parser.add_argument("--image-size", type=count, help="side in pixels (default: as the model was trained)")

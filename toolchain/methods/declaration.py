@@ -25,6 +25,14 @@ class SGD:
 
 
 Optimizer = Adam | SGD
+Train = Literal["full", "bn"]
+Kind = Literal["conv", "linear", "batchnorm", "layernorm"]
+Controller = Literal["dense", "static", "surgeon"]
+
+NORMS: frozenset[Kind] = frozenset({"batchnorm", "layernorm"})
+ALL: frozenset[Kind] = NORMS | {"conv", "linear"}
+WEIGHTS: frozenset[Literal["weight", "bias"]] = frozenset({"weight"})
+AFFINE: frozenset[Literal["weight", "bias"]] = frozenset({"weight", "bias"})
 
 
 @dataclass(frozen=True)
@@ -41,16 +49,17 @@ class Method:
 
     train: the name of the choice. trains: which kinds of layer it trains. parameters: which of their tensors.
     BatchNorm normalises with the statistics of the batch; momentum: how fast its running statistics follow.
-    controller: what chooses the prune ratios: "dense" (0 everywhere), "static" (one ratio) or "surgeon".
+    controller: what chooses the prune ratios: "dense" (0 everywhere), "static" (`prune_ratio` everywhere) or "surgeon".
     """
 
     name: str
     source: str
-    train: Literal["full", "bn"]
-    trains: frozenset[Literal["conv", "linear", "batchnorm", "layernorm"]]
+    train: Train
+    trains: frozenset[Kind]
     parameters: frozenset[Literal["weight", "bias"]]
     optimizer: Optimizer
-    controller: Literal["dense", "static", "surgeon"]
+    controller: Controller = "dense"
+    prune_ratio: float = 0.9
     loss: Literal["entropy"] = "entropy"
     momentum: float = 0.1
     probe: Probe = Probe(samples=1, prune_ratio=0.9)

@@ -170,7 +170,15 @@ def _manifest(
 def _method_facts(method: Method) -> MethodFacts:
     probe = ProbeFacts(method.probe.samples, method.probe.prune_ratio)
     optimizer = method.optimizer
-    return MethodFacts(method.name, method.train, method.controller, optimizer.learning_rate, optimizer.name, probe)
+    return MethodFacts(
+        name=method.name,
+        train=method.train,
+        controller=method.controller,
+        learning_rate=optimizer.learning_rate,
+        optimizer=optimizer.name,
+        probe=probe,
+        prune_ratio=method.prune_ratio,
+    )
 
 
 ROLES = {

@@ -18,7 +18,7 @@ def rewrite(differentiated: Differentiated, half: bool = False) -> Rewritten:
     training = differentiated.training.clone()
     layers = _layers(training, differentiated.trained)
     dense = dense_saved_bytes(training.graph, batch=1)
-    run_passes(training, rewriting(layers, half))
+    run_passes(training, rewriting(layers, differentiated.trained, half))
     return Rewritten(training, layers, dense)
 
 

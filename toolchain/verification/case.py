@@ -38,7 +38,7 @@ class Case:
         module = load_model(facts.model.name, "none", facts.model.image_size).module
         shipped = read_tensors(bundle.file(PARAMETERS)).tensors
         module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in shipped.items()}, strict=False)
-        method = find_method(facts.method.name, facts.method.train)
+        method = find_method(facts.method.name, facts.method.train, facts.method.controller)
         return cls(bundle, module, method, samples, count)
 
     @property
