@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import EARLY, LATE, Builder
+from graphs.build import EARLY, LATE, Builder, produced_by
 from graphs.passes.rewrite import Rewrite, nodes_of
 
 KEPT_NORM, KEPT_CONV = 4, 5
@@ -15,7 +15,8 @@ class KeepTogether(Rewrite):
     """BatchNorm and the convolution behind its Relu keep their activations in one store.
 
     What the convolution reads follows from the centred input of BatchNorm, so the union of what the two keep is stored
-    once, as the latter. Which elements are whose follows from their values.
+    once, as the latter. Which elements are whose follows from their values. What several convolutions read keeps the
+    store that they share.
     """
 
     def rewrite(self, graph: ir.Graph) -> bool:
@@ -29,6 +30,8 @@ def _keepers(normalize: ir.Node) -> tuple[ir.Node, ir.Node] | None:
     """The nodes that keep the centred input and the output of `normalize`, if each is kept once."""
     before, after = (_only(value) for value in (normalize.inputs[0], normalize.outputs[0]))
     if before is None or after is None or len(before.inputs) != 3 or len(after.inputs) != 2:
+        return None
+    if produced_by(after.inputs[1], "Min") is not None:
         return None
     return before, after
 

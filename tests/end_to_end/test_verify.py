@@ -12,6 +12,8 @@ from graphs.passes.center_batchnorm import CenterBatchNorm
 from graphs.passes.pipeline import rewriting
 from graphs.passes.rewrite import Pass
 from tests.end_to_end.conftest import Build, Run
+from toolchain.models.resnext import CifarResNeXt
+from toolchain.models.wide_resnet import WideResNet
 from toolchain.pipeline import Request, build
 from toolchain.verification import verify
 
@@ -24,6 +26,8 @@ MODELS = [
     ("wide_resnet50_2", {"weights": "none", "image_size": 64}, 2),
     ("efficientnet_lite0", {"image_size": 96}, 2),
     (f"{__name__}:small_vit", {"image_size": 32}, 2),
+    (f"{__name__}:small_wide_resnet", {"image_size": 32}, 2),
+    (f"{__name__}:small_resnext", {"image_size": 32}, 2),
 ]
 """Model, how it is built, and images a batch: with few, statistics of a last map of 2 x 2 amplify every rounding."""
 
@@ -32,6 +36,16 @@ def small_vit() -> nn.Module:
     module: nn.Module = VisionTransformer(32, 16, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=10)
     nn.init.normal_(module.get_parameter("heads.head.weight"))
     return module
+
+
+def small_wide_resnet() -> nn.Module:
+    """Blocks that normalise first, and Relus that two convolutions read."""
+    return WideResNet(depth=10, width=1)
+
+
+def small_resnext() -> nn.Module:
+    """Grouped convolutions."""
+    return CifarResNeXt(depth=11, groups=4, group_width=8)
 
 
 @pytest.mark.parametrize(("model", "chosen", "samples"), MODELS, ids=str)

@@ -8,6 +8,9 @@ from torch import nn
 
 from toolchain.errors import ModelError
 
+NORMALISATION = ("mu", "sigma", "normalize.mean", "normalize.std")
+"""Buffers by which RobustBench's models normalise their images; ours know their preprocessing without them."""
+
 
 def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a safetensors file or of a torch checkpoint (read with weights_only=True)."""
@@ -19,12 +22,13 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         raise
     except Exception as error:  # a file that is no pickle makes the unpickler fail in any way
         raise ModelError(f"{path} is neither a safetensors file nor a torch checkpoint: {error}") from error
-    return {name.removeprefix("module."): value for name, value in content.items()}
+    named = {name.removeprefix("module."): value for name, value in content.items()}
+    return {name: value for name, value in named.items() if name not in NORMALISATION}
 
 
 def _read_torch(path: Path) -> dict[str, torch.Tensor]:
     content = torch.load(path, map_location="cpu", weights_only=True)
-    for key in ("state_dict", "model"):
+    for key in ("state_dict", "model_state_dict", "model_state", "model"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(

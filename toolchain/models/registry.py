@@ -18,7 +18,7 @@ from torch import nn
 
 from toolchain.driver.manifest import Preprocessing
 from toolchain.errors import ModelError, UsageError
-from toolchain.models import cifar_resnet, efficientnet_lite0
+from toolchain.models import cifar_resnet, efficientnet_lite0, resnext, wide_resnet
 from toolchain.models.checkpoint import fit, read_checkpoint
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -50,10 +50,24 @@ class Entry:
     published: Callable[[], dict[str, torch.Tensor]] | None = None
 
 
+def cifar_preprocessing(mean: float, std: float) -> Preprocessing:
+    return Preprocessing(None, "bilinear", 32, 1.0, (mean,) * 3, (std,) * 3)
+
+
 CIFAR = Preprocessing(None, "bilinear", 32, 1.0, IMAGENET_MEAN, IMAGENET_STD)
+PIXELS = cifar_preprocessing(0.0, 1.0)
+"""RobustBench's standard WRN-28-10 takes pixels from 0 to 1 as they are."""
+AUGMIX = cifar_preprocessing(0.5, 0.5)
+"""Its AugMix models take them from -1 to 1."""
 OWN = {
     "cifar_resnet20": Entry(cifar_resnet.resnet20, 32, CIFAR, partial(read_checkpoint, RESNET20)),
     "cifar_resnet56": Entry(cifar_resnet.resnet56, 32, CIFAR),
+    "wrn_28_10": Entry(wide_resnet.wrn_28_10, 32, PIXELS),
+    "wrn_28_10_cifar100": Entry(partial(wide_resnet.wrn_28_10, 100), 32, PIXELS),
+    "wrn_40_2": Entry(wide_resnet.wrn_40_2, 32, AUGMIX),
+    "wrn_40_2_cifar100": Entry(partial(wide_resnet.wrn_40_2, 100), 32, AUGMIX),
+    "resnext29_4x32d": Entry(resnext.resnext29_4x32d, 32, AUGMIX),
+    "resnext29_4x32d_cifar100": Entry(partial(resnext.resnext29_4x32d, 100), 32, AUGMIX),
     "efficientnet_lite0": Entry(
         efficientnet_lite0.efficientnet_lite0,
         224,
