@@ -1,43 +1,64 @@
 """`adapt`: predict batches of images and adapt the weights to them."""
 
+import time
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Dict, Iterator, Optional, Tuple
+
+import numpy as np
 
 from toolchain.driver.adaptation import Adapter, BatchResult, SkippedBatch, settings_from, summary
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.bytesize import format_bytes
+from toolchain.driver.image_stream import STANDARD_INPUT, stream_batches
 from toolchain.driver.images import batches, open_images
+from toolchain.driver.memory import measure_peak
 from toolchain.driver.output import emit, progress, warn
 from toolchain.driver.state import StateFolder, open_state
 from toolchain.driver.step import Step
+from toolchain.errors import UsageError
 
 
 def run(path: Path, options: Any) -> int:
     """Print one result a batch, after what it taught was saved."""
     bundle = Bundle(path)
     settings = settings_from(options, bundle.manifest)
-    images = open_images(options.images, bundle.manifest.model)
+    images = _open_batches(bundle, options)
     step = Step(bundle, options.threads, options.operators)
     saver = _Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
     adapter = Adapter(bundle.manifest, step, settings)
-    for index, batch in enumerate(batches(images, options.batch or bundle.manifest.batch), saver.resume() + 1):
+    for index, batch in enumerate(images, saver.resume() + 1):
         progress(f"batch {index}")
-        _adapt(adapter, saver, index, batch, options.json)
+        _adapt(adapter, saver, index, batch, options)
     saver.finish()
     return 0
 
 
-def _adapt(adapter: Adapter, saver: "_Saver", index: int, batch: Any, as_json: bool) -> None:
+def _open_batches(bundle: Bundle, options: Any) -> Iterator[np.ndarray]:
+    if str(options.images) != STANDARD_INPUT:
+        images = open_images(options.images, bundle.manifest.model)
+        return batches(images, options.batch or bundle.manifest.batch)
+    if options.batch is not None:
+        raise UsageError(f"--images {STANDARD_INPUT} takes batches as they come: leave --batch out")
+    return stream_batches(bundle.manifest.model)
+
+
+def _adapt(adapter: Adapter, saver: "_Saver", index: int, batch: np.ndarray, options: Any) -> None:
     try:
-        result = adapter.adapt(batch)
+        result, measured = _measured(adapter, batch) if options.measure else (adapter.adapt(batch), {})
     except SkippedBatch as skipped:
-        _report_skipped(skipped, index, as_json)
+        _report_skipped(skipped, index, options.json)
         if skipped.state_is_lost:
             saver.restore()
         return
     saver.learnt(index)
     progress("")
-    emit({"step": index, **summary(result)}, _line(index, result), as_json)
+    emit({"step": index, **summary(result), **measured}, _line(index, result), options.json)
+
+
+def _measured(adapter: Adapter, batch: np.ndarray) -> Tuple[BatchResult, Dict[str, Any]]:
+    started = time.process_time()
+    result, peak = measure_peak(lambda: adapter.adapt(batch))
+    return result, {"peak_step_bytes": peak, "cpu_seconds": time.process_time() - started}
 
 
 def _report_skipped(skipped: SkippedBatch, index: int, as_json: bool) -> None:

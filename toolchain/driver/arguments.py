@@ -28,11 +28,12 @@ def build_parser() -> Parser:
 
 
 def _add_adapt(parser: argparse.ArgumentParser) -> None:
-    _add_images(parser)
+    _add_images(parser, ", or - for batches as .npy arrays on standard input")
     _add_step(parser)
     parser.add_argument("--learning-rate", type=_rate, metavar="R", help="instead of the method's")
     parser.add_argument("--save-every", type=_positive, default=1, metavar="K", help="batches between saves (1)")
     parser.add_argument("--no-save", action="store_true", help="forget what was learnt")
+    parser.add_argument("--measure", action="store_true", help="add measured peak memory and CPU time to each result")
     _add_common(parser)
 
 
@@ -49,8 +50,8 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(learning_rate=None)
 
 
-def _add_images(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=Path, required=True, metavar="DIR|FILE.npy", help="what to look at")
+def _add_images(parser: argparse.ArgumentParser, others: str = "") -> None:
+    parser.add_argument("--images", type=Path, required=True, metavar="DIR|FILE.npy", help=f"what to look at{others}")
     parser.add_argument("--batch", type=_positive, metavar="N", help="images at a time (the manifest's)")
     parser.add_argument("--state", type=Path, metavar="DIR", help="folder of the adapted state (BUNDLE-state)")
 

@@ -32,9 +32,10 @@ class ImageFolder:
     def _decode(self, path: Path) -> np.ndarray:
         try:
             with self._pillow.open(path) as image:
-                return _preprocess(image.convert("RGB"), self._preprocessing, self._pillow)
+                pixels = fit_to_model(image.convert("RGB"), self._preprocessing, self._pillow)
         except (OSError, SyntaxError, ValueError, self._pillow.DecompressionBombError) as error:
             raise InputError(f"{path} is not an image that can be decoded ({error}): remove or replace it") from error
+        return normalise(pixels, self._preprocessing)
 
 
 class ImageArray:
@@ -97,15 +98,19 @@ def _map_array(path: Path) -> np.ndarray:
         raise InputError(f"{path} is not a readable .npy file ({error}): write it with numpy.save") from error
 
 
-def _preprocess(image: Any, how: Preprocessing, pillow: Any) -> np.ndarray:
-    """float32 [3, crop, crop], as torchvision's Resize (antialias), CenterCrop, ToTensor and Normalize make it."""
+def fit_to_model(image: Any, how: Preprocessing, pillow: Any) -> np.ndarray:
+    """uint8 [crop, crop, 3] from an RGB image, as torchvision's Resize (antialias) and CenterCrop make it."""
     filters = {"bilinear": pillow.BILINEAR, "bicubic": pillow.BICUBIC}
     image = image.resize(_resized(image.size, how), filters[how.interpolation])
     left, top = (round((length - how.crop) / 2.0) for length in image.size)
-    pixels = np.asarray(image.crop((left, top, left + how.crop, top + how.crop)), np.float32)
-    scaled = pixels / np.float32(255.0 / how.range)
+    return np.asarray(image.crop((left, top, left + how.crop, top + how.crop)))
+
+
+def normalise(pixels: np.ndarray, how: Preprocessing) -> np.ndarray:
+    """float32 [..., 3, H, W] from uint8 [..., H, W, 3], as torchvision's ToTensor and Normalize make it."""
+    scaled = pixels.astype(np.float32) / np.float32(255.0 / how.range)
     normalised = (scaled - np.array(how.mean, np.float32)) / np.array(how.std, np.float32)
-    return np.ascontiguousarray(normalised.transpose(2, 0, 1))
+    return np.ascontiguousarray(np.moveaxis(normalised, -1, -3))
 
 
 def _resized(size: Tuple[int, int], how: Preprocessing) -> List[int]:
