@@ -7,7 +7,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphs.allocation import alternative, resident, scratch
-from graphs.own_sizes import united
+from graphs.own_sizes import PACKED_BITS, united
 from graphs.saved import Store
 from graphs.sizes import find_sizes
 from graphs.tensor_size import TensorSize, kept_count
@@ -23,7 +23,7 @@ TRIALS = 1000
 
 @dataclass(frozen=True)
 class Footprint:
-    """bytes + bytes_per_sample * N, and of what `source` keeps bytes_per_kept for each element or, with is_places, its
+    """bytes + bytes_per_sample * N, and of what `source` keeps bits_per_kept for each element or, with is_places, its
     places. source: a layer, by number, or the number of layers and a store's.
 
     alone: instead of `bytes` if N = 1, where most buffers are too small to be pages of their own.
@@ -33,7 +33,7 @@ class Footprint:
     bytes: int
     bytes_per_sample: int
     source: int | None = None
-    bytes_per_kept: int = 0
+    bits_per_kept: int = 0
     is_places: bool = False
 
 
@@ -67,6 +67,8 @@ class Footprints:
         node = value.producer()
         if node is not None and node.op_type in KEEPERS and value is node.outputs[1]:
             return Footprint(0, 0, 0, self._source(self._kept[node.outputs[0]]), is_places=True)
+        if node is not None and node.op_type == "PackValues" and node.inputs[0] is not None:
+            return Footprint(0, 0, 0, self._source(self._kept[node.inputs[0]]), PACKED_BITS)
         return self._between(self._one[value], self._few[value], self._many[value], self._kept[value])
 
     def scratch_of(self, node: ir.Node) -> list[Footprint]:
@@ -86,7 +88,7 @@ class Footprints:
         alone, rest = resident(one.bytes) - each, resident(few.bytes) - CROWD * each
         if kept.elements <= few.elements:
             return Footprint(alone, rest, each)
-        return Footprint(alone, rest, each, self._source(kept), kept.dtype.bitwidth // 8)
+        return Footprint(alone, rest, each, self._source(kept), kept.dtype.bitwidth)
 
     def _source(self, kept: TensorSize) -> int:
         return self._sources[kept.elements]

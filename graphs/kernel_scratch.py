@@ -45,7 +45,6 @@ def _sparse_scratch(node: ir.Node, sizes: Sizes) -> Sequence[TensorSize]:
     vectors = -(-outputs // 16)
     sums = vectors * LANE_BYTES * channels * math.prod(kernel)
     groups = max(1, min(SUMS_BYTES // sums, MOST_GROUPS, batch))
-    groups = -(-batch // -(-batch // groups))
     pixels = min(TILE, -(-batch // groups) * height * width)
     lists = min(LISTED, channels * pixels * area) * LISTED_BYTES
     task = min(sums, SUMS_BYTES) * (groups == 1) + min(vectors * LANE_BYTES * pixels, GRADIENT_BYTES) + lists

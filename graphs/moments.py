@@ -44,11 +44,11 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Terms:
-    """What is kept of the layers. elements: of each for one image. value_bytes: of a kept element in a store."""
+    """What is kept of the layers. elements: of each for one image. value_bits: of a kept element in a store."""
 
     stores: tuple[Store, ...]
     elements: tuple[int, ...]
-    value_bytes: int
+    value_bits: int
 
     @property
     def sources(self) -> list[int]:
@@ -67,7 +67,8 @@ def find_timeline(graph: ir.Graph, terms: Terms, parameters: Collection[str]) ->
     points = list(_points(graph, terms))
     stores = np.array([_stored(point.row, terms) for point in points]).reshape(len(points), -1)
     rows = np.array([_settled(point.row, terms) for point in points])
-    weights = np.array([terms.value_bytes * terms.sources[source] for source in terms.of_store] + terms.sources, float)
+    waiting = [terms.value_bits / 8 * terms.sources[source] for source in terms.of_store]
+    weights = np.array(waiting + terms.sources, float)
     places = _places(graph, parameters)
     kinds = [(places[point.node][1], point.condition) for point in points]
     chosen = highest(np.hstack([rows[:, :FIXED], stores, rows[:, FIXED:]]), kinds, weights)
@@ -106,7 +107,7 @@ def _sum(live: np.ndarray, needed: Sequence[Footprint]) -> np.ndarray:
 
 
 def _add(row: np.ndarray, footprint: Footprint | None, times: int) -> None:
-    """To FIXED, then for each source bytes a kept element, then for each how often its places."""
+    """To FIXED, then for each source bits a kept element, then for each how often its places."""
     if footprint is None:
         return
     row[0] += times * footprint.alone
@@ -114,14 +115,14 @@ def _add(row: np.ndarray, footprint: Footprint | None, times: int) -> None:
     row[2] += times * footprint.bytes_per_sample
     if footprint.source is not None:
         kept, places = row[FIXED:].reshape(2, -1)
-        kept[footprint.source] += times * footprint.bytes_per_kept
+        kept[footprint.source] += times * footprint.bits_per_kept
         places[footprint.source] += times * footprint.is_places
 
 
 def _stored(row: np.ndarray, terms: Terms) -> np.ndarray:
     """For each store whether it is in memory; if a part of it is, it counts as a whole."""
     kept, places = row[FIXED:].reshape(2, -1)[:, terms.of_store]
-    stored: np.ndarray = (kept >= terms.value_bytes) | (places > 0)
+    stored: np.ndarray = (kept >= terms.value_bits) | (places > 0)
     return stored
 
 
@@ -132,10 +133,10 @@ def _settled(row: np.ndarray, terms: Terms) -> np.ndarray:
     """
     kept, places = row[FIXED:].reshape(2, -1).copy()
     stored = _stored(row, terms)
-    kept[terms.of_store] = np.maximum(kept[terms.of_store] - terms.value_bytes * stored, 0)
+    kept[terms.of_store] = np.maximum(kept[terms.of_store] - terms.value_bits * stored, 0)
     places[terms.of_store] = np.maximum(places[terms.of_store] - stored, 0)
     bits = places @ -(-np.array(terms.sources) // 8)
-    return np.concatenate([row[:2], row[2:FIXED] + bits, kept])
+    return np.concatenate([row[:2], row[2:FIXED] + bits, -(-kept // 8)])
 
 
 def _moment(row: np.ndarray, point: _Point, layer: str, backward: bool) -> Moment:

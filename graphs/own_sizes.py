@@ -12,6 +12,9 @@ DENSITY = {"BatchNormalizeRelu": 0.5, "ReluPack": 0.65}
 """The share of a Relu's output that is taken to be above zero, behind a BatchNorm and behind an addition. It is known
 only once the step has run; this is what ResNets of random and of trained weights have, within 0.15."""
 
+PACKED_BITS = 28
+"""Of a kept value while it waits, see pack_values.c; a byte for all of them comes to it."""
+
 
 class Walk(Protocol):
     """What is known of a graph's values so far."""
@@ -81,7 +84,7 @@ def _selected(ratio: int) -> Rule:
 
     def rule(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
         elements, whole = int(np.prod(_known(walk, node, 2))), _of(walk, node, 0)
-        pair = node.inputs[0].producer() if node.inputs[0] is not None else None
+        pair = node.inputs[1].producer() if node.inputs[1] is not None else None
         fed = pair.inputs[ratio] if pair is not None else None
         known = walk.known.get(fed) if fed is not None else None
         kept = whole.elements if known is None else kept_count(elements, float(known[0]))
@@ -106,6 +109,14 @@ def _like(*indices: int) -> Rule:
 
 def _packed(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
     return [bits(_of(walk, node, 0).elements)]
+
+
+def _packed_values(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
+    return [TensorSize(ir.DataType.UINT8, (-(-PACKED_BITS * _of(walk, node, 0).elements // 8) + 1,))]
+
+
+def _unpacked_values(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
+    return [TensorSize(ir.DataType.FLOAT, ((_of(walk, node, 0).elements - 1) * 8 // PACKED_BITS,))]
 
 
 def _with_bits(walk: Walk, node: ir.Node) -> Sequence[TensorSize | None]:
@@ -145,6 +156,8 @@ OWN_RULES: Mapping[str, Rule] = {
     "SparsifyPair": _pair,
     "SelectNorm": _selected(1),
     "SelectConv": _selected(2),
+    "PackValues": _packed_values,
+    "UnpackValues": _unpacked_values,
     "Densify": _restored(ir.DataType.FLOAT, 2),
     "PackMask": _packed,
     "UnpackMask": _restored(ir.DataType.BOOL, 1),

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from graphs.build import produced_by
+from graphs.own_sizes import PACKED_BITS
 from graphs.regions import backward_nodes, saved_values
 from graphs.sizes import find_sizes
 from graphs.tensor_size import TensorSize
@@ -15,6 +16,7 @@ MASKS = {"PackMask": 0, "ReluPack": 1, "BatchNormalizeRelu": 1}
 
 PAIR = "SparsifyPair"
 KEEPERS = {"Sparsify", "SparsifyHalf", PAIR}
+PACKED = "PackValues"
 IGNORED = {"Shape", "Size", "Split"}
 """Descriptions of shapes, a few bytes each, and the ratios."""
 
@@ -75,6 +77,11 @@ def find_stores(graph: ir.Graph) -> tuple[Store, ...]:
     return tuple(Store(tuple(ratios[ratio] for ratio in _ratios(node)), node.op_type == PAIR) for node in keepers)
 
 
+def find_value_bits(graph: ir.Graph) -> int:
+    """Of a kept float32 value while it waits."""
+    return PACKED_BITS if any(node.op_type == PACKED for node in graph) else 32
+
+
 def _reads_ratios(node: ir.Node) -> bool:
     return node.inputs[0] is not None and node.inputs[0].name == "prune_ratios"
 
@@ -93,7 +100,7 @@ def _is_kept(value: ir.Value) -> bool:
     """Whether `value` is part of a stored activation, which is counted by its prune ratio."""
     node = value.producer()
     halved = node is not None and node.op_type == "Cast" and produced_by(node.inputs[0], "Clip") is not None
-    return _op_type(value) in KEEPERS or (halved and value.dtype == ir.DataType.FLOAT16)
+    return _op_type(value) in {*KEEPERS, PACKED} or (halved and value.dtype == ir.DataType.FLOAT16)
 
 
 def _op_type(value: ir.Value) -> str:

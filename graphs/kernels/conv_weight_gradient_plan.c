@@ -35,9 +35,8 @@ static void choose_sizes(struct Plan *plan) {
     const struct Convolution *conv = plan->conv;
     size_t vector_bytes = LANES * sizeof(float), sums_of_vector = plan->taps * vector_bytes;
     size_t groups = SUMS_BYTES / (plan->vectors * conv->channels * sums_of_vector);
-    groups = most(1, least(groups, least(MOST_GROUPS, conv->images)));
-    plan->group_images = ceil_divide(conv->images, groups);
-    plan->groups = ceil_divide(conv->images, plan->group_images);
+    plan->groups = most(1, least(groups, least(MOST_GROUPS, conv->images)));
+    plan->group_images = ceil_divide(conv->images, plan->groups);
     choose_tile(plan, BLOCK_BYTES / vector_bytes / plan->block);
     size_t vectors = GRADIENT_BYTES / (plan->tile.pixels * vector_bytes) / plan->block * plan->block;
     plan->task_vectors = least(plan->vectors, most(plan->block, vectors));

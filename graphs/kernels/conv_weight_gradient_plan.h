@@ -11,7 +11,7 @@ struct Plan {
     size_t phases, taps;
     size_t vectors;              /* that hold all output channels */
     size_t block;                /* vectors that are worked on at once, at most; a power of two */
-    size_t groups, group_images; /* how many there are of images, and of how many */
+    size_t groups, group_images; /* how many there are of images, and of how many at most */
     struct Tile tile;            /* the first one, and the largest */
     size_t task_vectors, task_channels;
     size_t listed_channels; /* whose kept values are in lists at once */
@@ -24,6 +24,11 @@ struct Part {
 
 /* Fails if a tile has too many pixels or phases to be numbered. */
 OrtStatus *make_plan(const struct Call *, const struct Convolution *, struct Plan *);
+
+/* The first image of a group, or behind the last group their number. */
+static inline size_t group_begin(const struct Plan *plan, size_t group) {
+    return group * plan->conv->images / plan->groups;
+}
 
 static inline size_t vector_parts(const struct Plan *plan) { return ceil_divide(plan->vectors, plan->task_vectors); }
 static inline size_t channel_parts(const struct Plan *plan) {

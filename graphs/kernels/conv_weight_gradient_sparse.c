@@ -173,8 +173,8 @@ static void finish(const struct Plan *plan, const struct Part *part, const float
 }
 
 static void add_tiles(const struct Plan *plan, const struct Part *part, struct Work *work) {
-    size_t rows = plan->conv->rows.size, begin = part->group * plan->group_images;
-    size_t end = least(plan->conv->images, begin + plan->group_images);
+    size_t rows = plan->conv->rows.size;
+    size_t begin = group_begin(plan, part->group), end = group_begin(plan, part->group + 1);
     place_gradient(plan->conv, &plan->tile, work->gradient_places);
     place_elements(plan->conv, &plan->tile, &work->elements);
     struct Tile tile = plan->tile;

@@ -11,6 +11,8 @@
     EACH(SparsifyPair) \
     EACH(SelectNorm) \
     EACH(SelectConv) \
+    EACH(PackValues) \
+    EACH(UnpackValues) \
     EACH(PackMask) \
     EACH(UnpackMask) \
     EACH(ApplyMask) \

@@ -39,6 +39,7 @@ from graphs.passes.measure_gradients import MeasureGradients
 from graphs.passes.merge_transposes import MergeTransposes
 from graphs.passes.name_gradients import NameGradients
 from graphs.passes.pack_masks import PackMasks
+from graphs.passes.pack_values import PackValues
 from graphs.passes.protect_operands import ProtectOperands
 from graphs.passes.rewrite import Pass
 from graphs.passes.save_layer_statistics import SaveLayerStatistics
@@ -128,7 +129,8 @@ def fusing(
         FuseMatMul(),
         HoldMasked(),
         ShareActivations(),
-        SparsifyHalf() if half else KeepTogether(),  # rounded, what one reads would not follow from the other
+        # Rounded, what one of two layers reads would not follow from what the other keeps.
+        *((SparsifyHalf(),) if half else (KeepTogether(), PackValues())),
         MeasureGradients(layers),  # after the passes that cut gradients into pieces
         DropAccumulation(),
         update,

@@ -51,7 +51,7 @@ def test_layers_that_share_an_activation_are_counted_as_they_are_stored() -> Non
 
 def test_halves_and_compact_places_take_less() -> None:
     manifest = with_layers([800], 0)
-    halved = replace(manifest.step, value_bytes=2, compact_places=True)
+    halved = replace(manifest.step, value_bits=16, compact_places=True)
     assert kept_bytes(manifest, manifest.step, 1, [80]) == 4 * 80 + 100 + 3
     assert kept_bytes(manifest, halved, 1, [80]) == 2 * 80 + 25 + 40 + 3
     # Where three in sixteen are kept or more, a bit an element is shorter.

@@ -35,4 +35,4 @@ def test_inspect_predicts_less_for_more_pruning(cifar: Path, toolchain: Run) -> 
     sparse, dense = inspect("0.95"), inspect("0")
     assert sparse["predicted_peak_bytes"] < dense["predicted_peak_bytes"]
     assert sparse["kept_bytes"] < 0.4 * sparse["dense_saved_bytes"]
-    assert dense["kept_bytes"] > 0.7 * dense["dense_saved_bytes"]  # two layers share a store
+    assert dense["kept_bytes"] > 0.6 * dense["dense_saved_bytes"]  # two layers share a store, and a value takes 28 bits

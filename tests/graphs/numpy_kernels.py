@@ -75,6 +75,30 @@ def sparsify(_: Attributes, dense: Array, ratio: Array, center: Array | None = N
     return shifted[flags], pack(flags)
 
 
+def pack_values(_: Attributes, values: Array) -> Array:
+    """See pack_values.c."""
+    magnitudes = values.view(np.uint32) & 0x7FFFFFFF
+    top = int(magnitudes.max(initial=0)) >> 23
+    below, sign = top - (magnitudes >> 23), values.view(np.uint32) >> 31 << 23
+    code = sign | np.where(below < 15, magnitudes & 0x7FFFFF, (magnitudes + 0x80) >> 8)
+    nibbles = np.zeros(values.size + values.size % 2, np.uint8)
+    nibbles[: values.size] = np.minimum(below, 15)
+    low, high = (code & 0xFFFF).astype(np.uint16), (code >> 16).astype(np.uint8)
+    return np.concatenate([low.view(np.uint8), high, nibbles[::2] | nibbles[1::2] << 4, np.array([top], np.uint8)])
+
+
+def unpack_values(_: Attributes, packed: Array) -> Array:
+    count = (packed.size - 1) * 2 // 7
+    low, high = packed[: 2 * count].view(np.uint16), packed[2 * count : 3 * count]
+    pairs, top = packed[3 * count : -1], int(packed[-1])
+    below = np.stack([pairs & 15, pairs >> 4], 1).reshape(-1)[:count].astype(np.uint32)
+    code = low | high.astype(np.uint32) << 16
+    rest = code & 0x7FFFFF
+    magnitude = np.where(below < 15, (np.uint32(top) - below) << 23 | rest, rest << 8)
+    bits: Array = (magnitude | code >> 23 << 31).astype(np.uint32)
+    return bits.view(np.float32)
+
+
 def _bounds(magnitudes: Array, count: int) -> tuple[int, int]:
     """The bits of the smallest kept magnitude, and the place of the last kept element equal to it."""
     if count == 0:
@@ -248,6 +272,8 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "SparsifyPair": sparsify_pair,
     "SelectNorm": select_norm,
     "SelectConv": select_conv,
+    "PackValues": pack_values,
+    "UnpackValues": unpack_values,
     "ReluPack": relu_pack,
     "ApplyMask": apply_mask,
     "GatherMasked": gather_masked,

@@ -60,7 +60,7 @@ def step(request: pytest.FixtureRequest) -> tuple[ir.Graph, Manifest]:
     model = pruned_chain()
     stores = find_stores(model.graph)
     graph = inlined(model).graph if request.param == "portable" else model.graph
-    timeline = find_timeline(graph, Terms(stores, SIDES, 4), PARAMETERS)
+    timeline = find_timeline(graph, Terms(stores, SIDES, 32), PARAMETERS)
     spans = zip(stores, timeline.spans, strict=True)
     manifest = decode(Manifest, {**tiny_bundle.manifest(), "files": {}})
     facts = replace(

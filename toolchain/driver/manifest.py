@@ -1,4 +1,4 @@
-"""What manifest.json of a bundle says (format 2), read and written."""
+"""What manifest.json of a bundle says (format 3), read and written."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from toolchain.driver.structure import Mismatch, decode
 from toolchain.errors import BundleError
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class Moment:
 class StepFacts:
     """The graph of one adaptation step, and what waits in memory for its backward pass.
 
-    stores: the pruned activations. value_bytes: of a kept element. compact_places: whether their places are coded where
+    stores: the pruned activations. value_bits: of a kept element. compact_places: whether their places are coded where
     that is shorter. saved: all else that waits. moments: in order of time. kernels: platform → library with the
     graph's own operators; empty: it has none.
     """
@@ -150,7 +150,7 @@ class StepFacts:
     stores: Tuple[Store, ...]
     saved: Tuple[Saved, ...]
     moments: Tuple[Moment, ...] = ()
-    value_bytes: int = 4
+    value_bits: int = 32
     compact_places: bool = False
     kernels: Dict[str, str] = field(default_factory=dict)
 

@@ -40,6 +40,11 @@ def places_bytes(elements: int, kept: int, compact: bool) -> int:
     return -(-groups // 8) + -(-min(kept, groups) // 2)
 
 
+def values_bytes(step: StepFacts, kept: int) -> int:
+    """Bytes of `kept` values as they wait: packed ones have a byte in common."""
+    return -(-step.value_bits * kept // 8) + (step.value_bits % 8 != 0)
+
+
 def kept_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[int]) -> int:
     """Bytes that wait for the backward pass, `kept` elements a layer: values, places, and all else that is saved.
 
@@ -49,7 +54,7 @@ def kept_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[i
     total = sum(saved.bytes + saved.bytes_per_sample * batch for saved in step.saved)
     for store in step.stores:
         of_all, stored = int(elements[store.layers[0]]), _most_stored(store, elements, kept)
-        total += step.value_bytes * stored + places_bytes(of_all, stored, step.compact_places)
+        total += values_bytes(step, stored) + places_bytes(of_all, stored, step.compact_places)
     return total
 
 
@@ -121,7 +126,7 @@ def _waiting(step: StepFacts, elements: np.ndarray, stored: Sequence[int]) -> Li
     change = np.zeros(len(step.moments) + 1, np.int64)
     for store, count in zip(step.stores, stored):
         first, behind = store.span
-        size = _resident(step.value_bytes * count)
+        size = _resident(values_bytes(step, count))
         if step.compact_places:
             size += _resident(places_bytes(int(elements[store.layers[0]]), count, compact=True))
         change[first] += size

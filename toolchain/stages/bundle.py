@@ -22,6 +22,7 @@ from graphs.kernels.build import LIBRARY, PLATFORMS, library
 from graphs.moments import Terms, find_timeline
 from graphs.ops import inlined, with_own_operators
 from graphs.passes.schedule import UPDATED
+from graphs.saved import find_value_bits
 from targets import Target
 from toolchain import __version__
 from toolchain.artifacts import RUNTIME_IR_VERSION, Differentiated, Exported, Lowered, Rewritten, Traced
@@ -201,8 +202,8 @@ def _write_step(
     lowered: Lowered,
 ) -> StepFacts:
     """Saves a form of the step and describes it. model: `lowered` as the device runs it."""
-    value_bytes = 2 if settings.half else 4
-    terms = Terms(lowered.stores, tuple(layer.elements_per_sample for layer in rewritten.layers), value_bytes)
+    value_bits = 16 if settings.half else find_value_bits(lowered.step.graph)
+    terms = Terms(lowered.stores, tuple(layer.elements_per_sample for layer in rewritten.layers), value_bits)
     timeline = find_timeline(model.graph, terms, traced.tensors.keys())
     _save(model, folder / file)
     return StepFacts(
@@ -212,7 +213,7 @@ def _write_step(
         stores=tuple(Store(i.layers, i.union, span) for i, span in zip(lowered.stores, timeline.spans, strict=True)),
         saved=tuple(Saved(**vars(tensor)) for tensor in lowered.saved),
         moments=tuple(_moment_facts(moment) for moment in timeline.moments),
-        value_bytes=value_bytes,
+        value_bits=value_bits,
     )
 
 

@@ -60,7 +60,7 @@ class Case:
         if learning_rate is not None:
             optimizer = dataclasses.replace(optimizer, learning_rate=learning_rate)
         layers = [(layer.name, layer.kind) for layer in self.manifest.layers]
-        half = self.manifest.step.value_bytes == 2
+        half = self.manifest.step.value_bits == 16
         module = copy.deepcopy(self.module).to(dtype)
         return EagerStep(module, layers, self.trained, optimizer, momentum=self.method.momentum, half=half)
 
