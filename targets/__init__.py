@@ -1,5 +1,5 @@
 """Boards that bundles are built for: one TOML file each, every fact with its source."""
 
-from targets.loader import Fact, Target, load_target, target_names
+from targets.loader import Fact, Target, load_target, parsed_operators, target_names
 
-__all__ = ["Fact", "Target", "load_target", "target_names"]
+__all__ = ["Fact", "Target", "load_target", "parsed_operators", "target_names"]

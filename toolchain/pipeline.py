@@ -10,8 +10,9 @@ from typing import ParamSpec, TypeVar
 
 from targets import Target, load_target
 from toolchain.driver.budget import Work, probe_work, require_fit
+from toolchain.driver.bytesize import format_bytes
 from toolchain.driver.manifest import Manifest, read_manifest
-from toolchain.errors import BundleError, UsageError
+from toolchain.errors import BundleError, TargetError, UsageError
 from toolchain.methods import find_method
 from toolchain.models.registry import load_model
 from toolchain.stages.bundle import Settings, bundle, seal
@@ -24,7 +25,7 @@ from toolchain.stages.record import record
 from toolchain.stages.rewrite import rewrite
 from toolchain.stages.trace import trace
 
-STOPS = ("trace", "differentiate", "rewrite", "lower", "fuse", "export")
+STOPS = ("trace", "export", "differentiate", "rewrite", "lower", "fuse")
 """The stages that a build can stop after: those that make graphs."""
 
 VALUES = ("fp32", "fp16")
@@ -88,14 +89,15 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
         try:
             model = run("load", load_model, request.model, request.weights, request.image_size)
             traced = run("trace", trace, model)
+            exported = run("export", export, traced, target)  # early: it says what the target cannot run
             differentiated = run("differentiate", differentiate, traced, method, Path(scratch))
             rewritten = run("rewrite", rewrite, differentiated, half)
             lowered = run("lower", lower, traced, rewritten, differentiated, method)
             fused = run("fuse", fuse, differentiated, rewritten, method, half)
-            exported = run("export", export, traced, target)
             parts = (traced, differentiated, rewritten, lowered, fused, exported)
             manifest = run("bundle", bundle, folder, *parts, method, target, settings)
             _check_budget(manifest)
+            _check_memory(manifest, target)
             seal(folder, manifest)
             run("record", record, folder)
             seal(folder, manifest)
@@ -185,3 +187,17 @@ def _check_budget(manifest: Manifest) -> None:
         step = manifest.native or manifest.step
         require_fit(Work(manifest, step, manifest.batch), manifest.memory_budget)
         require_fit(probe_work(manifest, step, manifest.method.probe.samples), manifest.memory_budget)
+
+
+def _check_memory(manifest: Manifest, target: Target) -> None:
+    """Raises TargetError for a step that, with every activation pruned, takes more than the board has."""
+    memory = target.number("memory_gib")
+    step = manifest.native or manifest.step
+    state = sum(tensor.bytes for tensor in step.inputs if "N" not in tensor.shape)
+    needed = state + Work(manifest, step, manifest.batch).least.bytes
+    if memory is not None and needed > memory * 2**30:
+        raise TargetError(
+            f"{target.name} has {memory:g} GiB of memory; {manifest.model.name} with its optimizer takes "
+            f"{format_bytes(state)} and a step on {manifest.batch} images at least {format_bytes(needed - state)}: "
+            "lower --batch or --image-size, or choose another target"
+        )

@@ -23,6 +23,17 @@ class Inverted(nn.Module):
         return self.head(self.features(images))  # type: ignore[no-any-return]
 
 
+class Determined(nn.Module):
+    """Uses an operator that no TensorRT parses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Conv2d(3, 2, 3)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.linalg.det(self.body(images)[:, :, :4, :4])  # type: ignore[no-any-return]
+
+
 class Rounded(nn.Module):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         return torch.fmod(maps, 0.7).mean((2, 3))
@@ -62,6 +73,8 @@ def _refused(capsys: pytest.CaptureFixture[str], tmp_path: Path, *arguments: str
         (["--model", "cifar_resnet20", "--target", "host", "--batch", "0"], 2, ["--batch"]),
         (["--model", "cifar_resnet20", "--target", "host", "--stop-after", "lunch"], 2, ["lunch", "lower"]),
         (["--model", "cifar_resnet20", "--target", "host", "--memory-budget", "1KiB"], 2, ["KiB"]),
+        (["--model", f"{__name__}:Determined", "--target", "xavier-nx", "--image-size", "8"], 1, ["8.5.2", "Det"]),
+        (["--model", "cifar_resnet20", "--target", "jetson-nano", "--batch", "99999"], 1, ["4 GiB", "--batch"]),
         (["--model", f"{__name__}:not_a_module", "--target", "host"], 2, ["str", "torch.nn.Module"]),
         (["--model", f"{__name__}:without_layers", "--target", "host"], 1, ["surgeon", "trains"]),
     ],

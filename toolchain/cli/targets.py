@@ -22,6 +22,7 @@ def run(options: argparse.Namespace) -> int:
         target = load_target(options.name)
     except LookupError as error:
         raise UsageError(str(error.args[0])) from error
+    notes = [f"  note: {note}" for note in target.notes]
     rows = [f"  {key:<32} {fact.value!s:<16} {fact.source}" for key, fact in target.facts.items()]
-    emit(target.as_json(), "\n".join([f"{target.name}: {target.title}", *rows]), options.json)
+    emit(target.as_json(), "\n".join([f"{target.name}: {target.title}", *notes, *rows]), options.json)
     return 0

@@ -1,4 +1,4 @@
-"""The inference model of a target: BatchNorm folded, opset within what its TensorRT parses."""
+"""The inference model of a target: BatchNorm folded, operators and opset within what its TensorRT parses."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,10 @@ import onnx
 import onnx_ir as ir
 from onnx_ir.passes.common import ClearMetadataAndDocStringPass, RemoveUnusedNodesPass
 
+from graphs.check import run_passes
 from graphs.fold import FoldedWeight, fold_batchnorm
+from graphs.origin import module_of
+from graphs.passes.lower_layernorm import LowerLayerNorm
 from graphs.passes.lower_opset import LowerOpset, NewerOperator
 from targets import Target
 from toolchain.artifacts import Exported, Traced
@@ -19,11 +22,13 @@ IR_VERSION = 8
 
 
 def export(traced: Traced, target: Target) -> Exported:
-    """Raises TargetError when the model needs operators newer than the target parses."""
+    """Raises TargetError when the model needs operators that the target does not parse."""
     model = traced.forward.clone()
     refit = tuple(_entry(weight) for weight in fold_batchnorm(model.graph, traced.tensors))
     RemoveUnusedNodesPass()(model)
     _fill(model.graph, fold(Recipe(refit), traced.tensors))
+    if target.operators is not None:
+        _within_operators(model, target.operators, target, traced.model)
     return Exported(_within_opset(model, target, traced.model), refit)
 
 
@@ -38,6 +43,20 @@ def _entry(weight: FoldedWeight) -> RefitEntry:
 def _fill(graph: ir.Graph, values: Mapping[str, np.ndarray]) -> None:
     for name, array in values.items():
         graph.initializers[name].const_value = ir.tensor(array, name=name)
+
+
+def _within_operators(model: ir.Model, operators: frozenset[str], target: Target, name: str) -> None:
+    """Expresses LayerNorm by what the parser takes, if need be; all else that it does not take is refused."""
+    if "LayerNormalization" not in operators:
+        run_passes(model, [LowerLayerNorm()])
+    foreign = [node for node in model.graph if node.domain or node.op_type not in operators]
+    if foreign:
+        first, others = foreign[0], len(foreign) - 1
+        more = f" (and {others} more such {'nodes' if others > 1 else 'node'})" if others else ""
+        raise TargetError(
+            f"TensorRT {target.tensorrt} of {target.name} does not parse the operator {first.op_type}, and {name} uses "
+            f"it in module {module_of(first)}{more}: replace that module, or choose another target"
+        )
 
 
 def _within_opset(model: ir.Model, target: Target, name: str) -> onnx.ModelProto:
