@@ -8,6 +8,7 @@
     ├── StateError                      saved adapted state that is torn or foreign
     ├── InputError                      images that cannot be used
     ├── DependencyError                 a package that this Python lacks
+    ├── EngineError                     TensorRT or CUDA, which may fail: onnxruntime does without
     └── InternalError          exit 70  our own fault
 
 A message says what happened, where, and what to do. Anything that is not a `ToolchainError` is a bug and
@@ -46,6 +47,10 @@ class InputError(ToolchainError):
 
 
 class DependencyError(ToolchainError):
+    pass
+
+
+class EngineError(ToolchainError):
     pass
 
 

@@ -76,7 +76,7 @@ def test_infer_refuses_images_too(shipped: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], "adapt|infer|bench|selftest"),
+        ([], "adapt|infer|run|bench|selftest"),
         (["fly"], "invalid choice"),
         (["adapt"], "--images"),
         (["adapt", "--images", "x", "--batch", "0"], "--batch: '0' is not a whole number from 1"),

@@ -1,4 +1,4 @@
-"""What reaches the device stays within Python 3.8, numpy, and one file each for onnxruntime and Pillow."""
+"""What reaches the device stays within Python 3.8, numpy, and one file each for onnxruntime, TensorRT and Pillow."""
 
 import ast
 from collections.abc import Iterator
@@ -12,9 +12,9 @@ DRIVER = ROOT / "toolchain/driver"
 FILES = [*sorted(DRIVER.glob("*.py")), ROOT / "toolchain/errors.py", ROOT / "toolchain/__init__.py"]
 STANDARD = {
     "argparse", "contextlib", "ctypes", "dataclasses", "fcntl", "hashlib", "importlib", "json", "math", "os", "pathlib",
-    "platform", "re", "statistics", "sys", "time", "traceback", "typing",
+    "platform", "re", "signal", "statistics", "subprocess", "sys", "threading", "time", "traceback", "typing",
 }  # fmt: skip
-ONLY_IN = {"onnxruntime": "session_onnxruntime.py", "PIL": "images.py"}
+ONLY_IN = {"onnxruntime": "session_onnxruntime.py", "tensorrt": "session_tensorrt.py", "PIL": "images.py"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from toolchain.driver.image_stream import STANDARD_INPUT, stream_batches
 from toolchain.driver.images import batches, open_images
 from toolchain.driver.memory import measure_peak
 from toolchain.driver.output import emit, progress, warn
-from toolchain.driver.state import StateFolder, open_state
+from toolchain.driver.saver import Saver
+from toolchain.driver.state import open_state
 from toolchain.driver.step import Step
 from toolchain.errors import UsageError
 
@@ -24,7 +25,7 @@ def run(path: Path, options: Any) -> int:
     settings = settings_from(options, bundle.manifest)
     images = _open_batches(bundle, options)
     step = Step(bundle, options.threads, options.operators)
-    saver = _Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
+    saver = Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
     adapter = Adapter(bundle.manifest, step, settings)
     for index, batch in enumerate(images, saver.resume() + 1):
         progress(f"batch {index}")
@@ -42,7 +43,7 @@ def _open_batches(bundle: Bundle, options: Any) -> Iterator[np.ndarray]:
     return stream_batches(bundle.manifest.model)
 
 
-def _adapt(adapter: Adapter, saver: "_Saver", index: int, batch: np.ndarray, options: Any) -> None:
+def _adapt(adapter: Adapter, saver: Saver, index: int, batch: np.ndarray, options: Any) -> None:
     try:
         result, measured = _measured(adapter, batch) if options.measure else (adapter.adapt(batch), {})
     except SkippedBatch as skipped:
@@ -71,41 +72,3 @@ def _line(index: int, result: BatchResult) -> str:
     kept, dense = format_bytes(result.kept_bytes), format_bytes(result.dense_bytes)
     facts = f"loss {result.loss:.4f}  kept {kept} of {dense}  {result.seconds:.2f} s"
     return f"batch {index}  {facts}  {result.predictions}"
-
-
-class _Saver:
-    """Keeps the step's state and its folder together. every: batches between two saves; None: never save."""
-
-    def __init__(self, step: Step, folder: StateFolder, every: Optional[int]) -> None:
-        self._step = step
-        self._folder = folder
-        self._every = every
-        self._unsaved = 0
-        self._index = 0
-
-    def resume(self) -> int:
-        """Go on from the last good state; returns the number of batches that it has seen."""
-        if self._every is not None:
-            self._folder.claim()
-        return self.restore()
-
-    def restore(self) -> int:
-        """Set the state to what was saved last, or to what was shipped."""
-        saved = self._folder.load()
-        self._step.restore(saved.tensors if saved else None)
-        self._unsaved = 0
-        return saved.step if saved else 0
-
-    def learnt(self, index: int) -> None:
-        """Another batch has changed the state."""
-        self._index, self._unsaved = index, self._unsaved + 1
-        if self._every is not None and self._unsaved >= self._every:
-            self._save()
-
-    def finish(self) -> None:
-        if self._every is not None and self._unsaved:
-            self._save()
-
-    def _save(self) -> None:
-        self._folder.save(self._index, self._step.state)
-        self._unsaved = 0

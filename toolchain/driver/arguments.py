@@ -19,9 +19,10 @@ class Parser(argparse.ArgumentParser):
 def build_parser() -> Parser:
     """Each command with its arguments; the command's name is that of the module that runs it."""
     parser = Parser(prog="python3 BUNDLE", description="Predict with a model and adapt it to the images it meets.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="adapt|infer|bench|selftest")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="adapt|infer|run|bench|selftest")
     _add_adapt(commands.add_parser("adapt", help="predict batches and adapt the weights to them"))
     _add_infer(commands.add_parser("infer", help="predict with the adapted weights, or the shipped ones"))
+    _add_run(commands.add_parser("run", help="predict every frame and adapt in the background"))
     _add_bench(commands.add_parser("bench", help="measure time and peak memory of adaptation steps"))
     _add_common(commands.add_parser("selftest", help="compare this device with what the bundle recorded"))
     return parser
@@ -30,15 +31,24 @@ def build_parser() -> Parser:
 def _add_adapt(parser: argparse.ArgumentParser) -> None:
     _add_images(parser, ", or - for batches as .npy arrays on standard input")
     _add_step(parser)
-    parser.add_argument("--learning-rate", type=_rate, metavar="R", help="instead of the method's")
-    parser.add_argument("--save-every", type=_positive, default=1, metavar="K", help="batches between saves (1)")
-    parser.add_argument("--no-save", action="store_true", help="forget what was learnt")
+    _add_learning(parser)
     parser.add_argument("--measure", action="store_true", help="add measured peak memory and CPU time to each result")
+    _add_common(parser)
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    _add_images(parser)
+    parser.add_argument("--every", type=_positive, default=1, metavar="K", help="steps between refits (1)")
+    parser.add_argument("--fps", type=_frequency, metavar="F", help="frames a second (as fast as steps follow)")
+    _add_step(parser)
+    _add_learning(parser)
+    _add_engine(parser)
     _add_common(parser)
 
 
 def _add_infer(parser: argparse.ArgumentParser) -> None:
     _add_images(parser)
+    _add_engine(parser)
     _add_common(parser)
 
 
@@ -66,6 +76,18 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_count, default=0, metavar="S", help="of the probe's choice of images (0)")
 
 
+def _add_learning(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--learning-rate", type=_rate, metavar="R", help="instead of the method's")
+    parser.add_argument("--save-every", type=_positive, default=1, metavar="K", help="batches between saves (1)")
+    parser.add_argument("--no-save", action="store_true", help="forget what was learnt")
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    engines, ways = ("auto", "tensorrt", "onnxruntime"), ("auto", "libcudart", "cuda-python", "pycuda")
+    parser.add_argument("--engine", choices=engines, default="auto", help="what predicts (auto: TensorRT if it works)")
+    parser.add_argument("--cuda", choices=ways, default="auto", help="how TensorRT's memory is reached (auto)")
+
+
 def _add_common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=_positive, metavar="T", help="threads (every processor)")
     parser.add_argument("--json", action="store_true", help="print JSON on stdout and nothing else")
@@ -91,3 +113,7 @@ def _count(text: str) -> int:
 
 def _rate(text: str) -> float:
     return _number(float, 0.0, text, "a number from 0")
+
+
+def _frequency(text: str) -> float:
+    return _number(float, 1e-3, text, "a number from 0.001")

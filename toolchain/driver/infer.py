@@ -2,19 +2,15 @@
 
 import time
 from pathlib import Path
-from typing import Any, List, Mapping, Optional
-
-import numpy as np
+from typing import Any, List, Optional
 
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.images import ImageSource, batches, open_images
-from toolchain.driver.onnx_file import replace_initializers
+from toolchain.driver.inference import InferenceModel, Tensors
 from toolchain.driver.output import emit, progress, warn
-from toolchain.driver.refit import fold, read_recipe
+from toolchain.driver.predictor import Predictor, choice_from, open_predictor
 from toolchain.driver.session_onnxruntime import InferSession
 from toolchain.driver.state import SavedState, open_state
-from toolchain.driver.step import shipped_tensors
-from toolchain.errors import BundleError
 
 
 def run(path: Path, options: Any) -> int:
@@ -22,12 +18,13 @@ def run(path: Path, options: Any) -> int:
     bundle = Bundle(path)
     images = open_images(options.images, bundle.manifest.model)
     saved = _load_state(bundle, options.state)
-    session = open_session(bundle, saved.tensors if saved else None, options.threads)
+    predictor = open_predictor(InferenceModel(bundle), saved.tensors if saved else None, choice_from(options, bundle))
     started = time.perf_counter()
-    labels = _predict(bundle, session, images, options.batch or bundle.manifest.batch)
+    labels = _predict(predictor, images, options.batch or bundle.manifest.batch)
     result = {
         "predictions": labels,
         "images": len(labels),
+        "engine": predictor.engine,
         "adapted_steps": saved.step if saved else 0,
         "seconds": time.perf_counter() - started,
     }
@@ -35,20 +32,10 @@ def run(path: Path, options: Any) -> int:
     return 0
 
 
-def open_session(bundle: Bundle, adapted: Optional[Mapping[str, np.ndarray]], threads: Optional[int]) -> InferSession:
+def open_session(bundle: Bundle, adapted: Optional[Tensors], threads: Optional[int]) -> InferSession:
     """The inference graph with adapted tensors (by input name of the step) folded in; None: as shipped."""
-    file = bundle.file(bundle.manifest.infer.file)
-    model = file.read_bytes()
-    if adapted is not None:
-        model = replace_initializers(model, _folded(bundle, adapted))
-    return InferSession(model, file, threads)
-
-
-def _folded(bundle: Bundle, adapted: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    if bundle.manifest.infer.recipe is None:
-        raise BundleError("manifest.json has no infer.recipe to fold adapted weights with: build the bundle again")
-    recipe = read_recipe(bundle.file(bundle.manifest.infer.recipe))
-    return fold(recipe, {**shipped_tensors(bundle), **adapted})
+    model = InferenceModel(bundle)
+    return model.session(None if adapted is None else model.weights(adapted), threads)
 
 
 def _load_state(bundle: Bundle, chosen: Optional[Path]) -> Optional[SavedState]:
@@ -58,11 +45,10 @@ def _load_state(bundle: Bundle, chosen: Optional[Path]) -> Optional[SavedState]:
     return saved
 
 
-def _predict(bundle: Bundle, session: InferSession, images: ImageSource, size: int) -> List[int]:
-    facts, labels = bundle.manifest.infer, []
+def _predict(predictor: Predictor, images: ImageSource, size: int) -> List[int]:
+    labels: List[int] = []
     for batch in batches(images, size):
-        logits = session.run(facts.input, batch, facts.output)
-        labels += [int(label) for label in logits.argmax(axis=1)]
+        labels += [int(label) for label in predictor.predict(batch).argmax(axis=1)]
         progress(f"image {len(labels)} of {len(images)}")
     progress("")
     return labels

@@ -1,4 +1,4 @@
-"""Entry of a bundle, copied to BUNDLE/__main__.py: `python3 BUNDLE adapt|infer|bench|selftest`."""
+"""Entry of a bundle, copied to BUNDLE/__main__.py: `python3 BUNDLE adapt|infer|run|bench|selftest`."""
 
 import os
 import sys

@@ -2,7 +2,8 @@
 
 ONNX Runtime's `SessionOptions.add_initializer` takes effect after constants were folded and weights repacked, so its
 values are ignored wherever an optimisation already used the old ones. Replacing the bytes has no such exception.
-Field numbers: onnx.proto (ModelProto.graph 7, GraphProto.initializer 5, TensorProto.float_data 4, name 8, raw_data 9);
+Field numbers: onnx.proto (ModelProto.graph 7, GraphProto.initializer 5, TensorProto.data_type 2, float_data 4, name 8,
+raw_data 9; FLOAT is 1);
 wire format: protobuf.dev/programming-guides/encoding.
 """
 
@@ -13,6 +14,7 @@ import numpy as np
 from toolchain.errors import BundleError
 
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_FLOAT = 1
 Span = Tuple[int, int]
 
 
@@ -29,15 +31,40 @@ def replace_initializers(model: bytes, arrays: Mapping[str, np.ndarray]) -> byte
     return bytes(result)
 
 
+def float_initializers(model: bytes) -> Dict[str, np.ndarray]:
+    """Every float32 initialiser, flat, by name."""
+    found = ((_field(model, fields, 8).decode(), fields) for fields in _initializers(model))
+    return {name: _data(model, fields) for name, fields in found if _is_float(model, fields)}
+
+
 def _initializer_data(model: bytes) -> Dict[str, Span]:
     """Where the data of each initialiser lies in the file."""
-    found = {}
+    return {_field(model, fields, 8).decode(): _place(fields) for fields in _initializers(model)}
+
+
+def _initializers(model: bytes) -> Iterator[Dict[int, Span]]:
+    """The fields of each initialiser."""
     for graph in _messages(model, (0, len(model)), 7):
         for tensor in _messages(model, graph, 5):
-            fields = {number: span for number, span in _fields(model, tensor) if number in (4, 8, 9)}
-            start, stop = fields.get(8, (0, 0))
-            found[model[start:stop].decode()] = fields.get(9, fields.get(4, (0, 0)))
-    return found
+            yield dict(_fields(model, tensor))
+
+
+def _is_float(model: bytes, fields: Mapping[int, Span]) -> bool:
+    return 2 in fields and _varint(model, fields[2][0])[0] == _FLOAT
+
+
+def _data(model: bytes, fields: Mapping[int, Span]) -> np.ndarray:
+    start, stop = _place(fields)
+    return np.frombuffer(model, np.float32, (stop - start) // 4, start).copy()
+
+
+def _place(fields: Mapping[int, Span]) -> Span:
+    return fields.get(9, fields.get(4, (0, 0)))
+
+
+def _field(model: bytes, fields: Mapping[int, Span], number: int) -> bytes:
+    start, stop = fields.get(number, (0, 0))
+    return model[start:stop]
 
 
 def _messages(data: bytes, span: Span, number: int) -> Iterator[Span]:
@@ -45,14 +72,13 @@ def _messages(data: bytes, span: Span, number: int) -> Iterator[Span]:
 
 
 def _fields(data: bytes, span: Span) -> Iterator[Tuple[int, Span]]:
-    """Field number and extent of every length-delimited field of a message."""
+    """Field number and extent of every field of a message; of a repeated one, each in turn."""
     position, end = span
     while position < end:
         key, position = _varint(data, position)
         number, wire = key >> 3, key & 7
         length, position = _length(data, position, wire)
-        if wire == _LENGTH:
-            yield number, (position, position + length)
+        yield number, (position, position + length)
         position += length
 
 

@@ -6,12 +6,15 @@ from typing import Any, Mapping
 
 
 def emit(result: Mapping[str, Any], text: str, as_json: bool) -> None:
-    """One result: a JSON object on one line, or the text for people. Flushed, so that a reader sees it at once."""
-    print(json.dumps(result) if as_json else text, flush=True)
+    """One result: a JSON object on one line, or the text for people. Flushed, so that a reader sees it at once.
+
+    Written in one piece, so that the lines of two threads do not mix.
+    """
+    print(f"{json.dumps(result) if as_json else text}\n", end="", flush=True)
 
 
 def warn(text: str) -> None:
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    print(f"warning: {text}\n", end="", file=sys.stderr, flush=True)
 
 
 def progress(text: str) -> None:

@@ -39,7 +39,10 @@ class RefitEntry:
 
 @dataclass(frozen=True)
 class Recipe:
+    """precision: "fp32" or "fp16", in which an engine computes."""
+
     refit: Tuple[RefitEntry, ...]
+    precision: str = "fp32"
 
 
 Tensors = Mapping[str, np.ndarray]

@@ -1,0 +1,39 @@
+"""The plan of a bundle's engine: built on this device when it is first needed, found again afterwards."""
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any, Dict
+
+from toolchain.driver.inference import InferenceModel
+from toolchain.driver.output import progress
+from toolchain.driver.plan_cache import PlanCache, user_cache
+from toolchain.driver.session_tensorrt import VERSION, BuildSettings, build_plan
+
+
+class PlanStore:
+    """For one model on one device. folder: of the adapted state; where it is read-only, the user's cache is used."""
+
+    def __init__(self, model: InferenceModel, device: str, folder: Path) -> None:
+        self._model = model
+        self._settings = BuildSettings(model.recipe.precision, model.max_batch)
+        self._machine = {"tensorrt": VERSION, "device": device}
+        self._cache = PlanCache(folder / "engine", user_cache() / folder.name)
+
+    def load(self) -> bytes:
+        """From the cache or, where it has none, built. Raises EngineError."""
+        return self._cache.load("plan", self._facts()) or self.build()
+
+    def build(self) -> bytes:
+        """Takes minutes on a board. Raises EngineError."""
+        progress("building the TensorRT engine of this device, once")
+        timing = self._cache.load("timings", self._machine) or b""
+        plan, timing = build_plan(self._model.content, self._settings, timing)
+        self._cache.save("timings", self._machine, timing)
+        self._cache.save("plan", self._facts(), plan)
+        progress("")
+        return plan
+
+    def _facts(self) -> Dict[str, Any]:
+        digest = hashlib.sha256(self._model.content).hexdigest()
+        return {**self._machine, **dataclasses.asdict(self._settings), "model": digest, "flags": ["REFIT"]}
