@@ -118,7 +118,7 @@ def test_ratios_from_a_file(shipped: Path, ten_images: Path, tmp_path: Path, rat
         (lambda b: (b / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda b: (b / "manifest.json").write_text('{"form'), "manifest.json cannot be read"),
         (lambda b: (b / "manifest.json").write_text("[]"), "names no bundle format"),
-        (lambda b: write_manifest(b, {**manifest(), "format": 3}), "has format 3, this driver reads up to 2"),
+        (lambda b: write_manifest(b, {**manifest(), "format": 4}), "has format 4, this driver reads up to 3"),
         (lambda b: write_manifest(b, {**manifest(), "batch": "8"}), "batch is str, expected int"),
         (lambda b: write_manifest(b, {**manifest(), "layers": [{"name": "x"}]}), "layers[0].kind is missing"),
         (lambda b: garble_graph(b), "cannot load"),

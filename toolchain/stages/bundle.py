@@ -106,7 +106,7 @@ def _save(model: ir.Model, path: Path) -> None:
 
 def _write_recipe(path: Path, exported: Exported, target: Target) -> None:
     refit = [dataclasses.asdict(entry) for entry in exported.refit]
-    recipe = {"input": "images", "output": "logits", "opset": target.inference_opset, "flags": ["REFIT"]}
+    recipe = {"input": "images", "output": "logits", "opset": target.inference_opset, "precision": target.precision}
     path.write_text(json.dumps({**recipe, "refit": refit}, indent=1) + "\n", encoding="utf-8")
 
 
