@@ -1,13 +1,12 @@
 """Measure time and peak memory of a bundle's step beside its peers, in fresh processes, in turn."""
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from toolchain.cli.arguments import count, ratio_or_auto
+from toolchain.cli.arguments import count, executable, ratio_or_auto
 from toolchain.driver.bytesize import format_bytes
 from toolchain.driver.output import emit, progress
 from toolchain.errors import UsageError
@@ -28,7 +27,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", type=count, default=3, help="measured steps a round (default: 3)")
     parser.add_argument("--rounds", type=count, default=1, help="turns of each contestant (default: 1)")
     parser.add_argument("--threads", type=count, default=1, help="(default: 1)")
-    parser.add_argument("--python", type=_executable, default=sys.executable, help="what runs the bundle (this Python)")
+    parser.add_argument("--python", type=executable, default=sys.executable, help="what runs the bundle (this Python)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -49,12 +48,6 @@ def run(options: argparse.Namespace) -> int:
     progress("")
     emit({"rows": rows, **vars(load), **circumstances(options.python)}, _text(rows), options.json)
     return 0
-
-
-def _executable(text: str) -> str:
-    if shutil.which(text) is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no program that can be started")
-    return text
 
 
 def _names(against: str) -> list[str]:

@@ -5,7 +5,7 @@ Images of at most 64 pixels a side get the severities of CIFAR-10-C, larger ones
 packages scipy and Pillow for some of them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -35,19 +35,21 @@ CORRUPTIONS: tuple[str, ...] = tuple(FUNCTIONS)
 LARGEST_CIFAR_SIDE = 64
 
 
-def corrupt(images: npt.NDArray[np.uint8], name: str, severity: int, seed: int = 0) -> npt.NDArray[np.uint8]:
+def corrupt(
+    images: npt.NDArray[np.uint8], name: str, severity: int, seed: int = 0, numbers: Sequence[int] | None = None
+) -> npt.NDArray[np.uint8]:
     """Corrupt uint8 [M, H, W, 3] into a new array of the same shape.
 
-    Image number i depends on (seed, i) and its own pixels only, so that a prefix of the images gives a prefix of the
-    result. Raises UsageError for an unknown name or severity, a negative seed, or images of another shape or type, and
-    ToolchainError when scipy or Pillow is needed and not installed.
+    Image number i depends on (seed, i) and its own pixels only, so that a part of the images gives that part of the
+    result. numbers: of the images, 0 to M - 1 if None. Raises UsageError for an unknown name or severity, a negative
+    seed, or images of another shape or type, and ToolchainError when scipy or Pillow is needed and not installed.
     """
     check_request(images, name, severity, seed)
     function, constants = FUNCTIONS[name], table(images)[name][severity - 1]
     result = np.empty_like(images)
     try:
-        for index, image in enumerate(images):
-            corrupted = function(image / 255, np.random.default_rng((seed, index)), *constants)
+        for index, (number, image) in enumerate(zip(numbers or range(len(images)), images, strict=True)):
+            corrupted = function(image / 255, np.random.default_rng((seed, number)), *constants)
             result[index] = np.rint(corrupted.clip(0, 1) * 255)
     except ImportError as error:
         raise ToolchainError(f"corruption {name} needs {error.name}: install the packages scipy and Pillow") from error

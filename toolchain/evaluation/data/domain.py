@@ -1,0 +1,58 @@
+"""A domain: images that were all corrupted in one way, with their labels."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from toolchain.corruptions import CORRUPTIONS
+from toolchain.driver.manifest import ModelFacts
+from toolchain.errors import InputError, UsageError
+
+CLEAN = "clean"
+Pixels = npt.NDArray[np.uint8]
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Domain:
+    """labels [M]. read: from numbers [n] of images to their pixels, uint8 [n, S, S, 3], S as the model takes them."""
+
+    corruption: str
+    severity: int
+    labels: Numbers = field(repr=False)
+    read: Callable[[Numbers], Pixels] = field(repr=False)
+
+
+class Dataset(Protocol):
+    """corruptions: those that `domain` has, in the papers' order; the last may be CLEAN, of severity 0."""
+
+    @property
+    def corruptions(self) -> Sequence[str]: ...
+
+    def domain(self, corruption: str, severity: int) -> Domain: ...
+
+
+def in_order(found: Sequence[str]) -> list[str]:
+    """The corruptions of the papers in their order, then others by name."""
+    known = [name for name in CORRUPTIONS if name in found]
+    return known + sorted(set(found) - set(known))
+
+
+def require_corruption(wanted: str, dataset: Dataset, where: object) -> None:
+    if wanted not in dataset.corruptions:
+        raise UsageError(f"{where} has no corruption {wanted!r}: choose from {', '.join(dataset.corruptions)}")
+
+
+def require_side(pixels: tuple[int, ...], model: ModelFacts, where: object) -> None:
+    side = model.image_size
+    if pixels[1:] != (side, side, 3):
+        raise InputError(f"{where} holds images {list(pixels[1:])}, the model takes {[side, side, 3]}")
+
+
+def require_labels(labels: Numbers, model: ModelFacts, where: object) -> None:
+    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < model.classes:
+        found = f"{labels.min()} to {labels.max()}"
+        raise InputError(f"{where} has labels {found}, the model knows 0 to {model.classes - 1}")

@@ -1,0 +1,60 @@
+"""One evaluation, from a bundle and a place of images to a document of figures."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from toolchain.driver.bundle import Bundle
+from toolchain.errors import UsageError
+from toolchain.evaluation.data import CLEAN, Dataset, open_data
+from toolchain.evaluation.orders import ORDERS, Plan, plan
+from toolchain.evaluation.run import Announce, run, summary
+from toolchain.evaluation.settings import Settings
+from toolchain.measurement.circumstances import circumstances
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown. data: see open_data. corruptions: None for all. images: of each domain, None for all.
+
+    order: one of ORDERS. batch: images a step, None for what the bundle was built for.
+    """
+
+    data: Path
+    corruptions: tuple[str, ...] | None = None
+    severity: int = 5
+    order: str = "continual"
+    rounds: int = 1
+    batch: int | None = None
+    images: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.order not in ORDERS:
+            raise UsageError(f"order {self.order!r} is unknown: choose {', '.join(ORDERS)}")
+        if self.severity not in range(1, 6):
+            raise UsageError(f"there is no severity {self.severity}: choose 1 to 5")
+
+
+def evaluate(bundle: Path, shown: Shown, settings: Settings, announce: Announce = lambda *_: None) -> dict[str, Any]:
+    """The document that `evaluate --json` prints. Raises ToolchainError."""
+    facts = Bundle(bundle).manifest
+    dataset = open_data(shown.data, facts.model, shown.images, settings.seed)
+    planned = make_plan(dataset, shown, shown.batch or facts.batch, settings.seed)
+    record = run(bundle, planned, settings, announce)
+    method = {"method": facts.method.name, "train": facts.method.train, "controller": facts.method.controller}
+    chosen = {"order": shown.order, "rounds": shown.rounds, "batch": shown.batch or facts.batch}
+    how = {name: value for name, value in asdict(settings).items() if name not in ("eager", "python")}
+    figures = summary(record, planned, settings.eager)
+    return {"model": facts.model.name, **method, **chosen, **how, **figures, **circumstances(settings.python)}
+
+
+def make_plan(dataset: Dataset, shown: Shown, batch: int, seed: int) -> Plan:
+    corruptions = shown.corruptions or [name for name in dataset.corruptions if name != CLEAN]
+    return plan(shown.order, dataset.domain, corruptions, shown.severity, shown.rounds, batch, seed)
+
+
+def count_batches(bundle: Path, shown: Shown, seed: int = 0) -> int:
+    """How often `announce` will be called."""
+    facts = Bundle(bundle).manifest
+    dataset = open_data(shown.data, facts.model, shown.images, seed)
+    return make_plan(dataset, shown, shown.batch or facts.batch, seed).batches
