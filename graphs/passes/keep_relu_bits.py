@@ -11,21 +11,23 @@ class KeepReluBits(Rewrite):
     """Relu works in place and leaves one bit per element, which is all that its gradient reads."""
 
     def rewrite(self, graph: ir.Graph) -> bool:
-        found = nodes_of(graph, "ReluGrad")
-        for gradient in found:
-            _rewrite_one(graph, gradient)
-        return bool(found)
+        gradients: dict[ir.Node, list[ir.Node]] = {}
+        for gradient in nodes_of(graph, "ReluGrad"):
+            gradients.setdefault(_forward(gradient), []).append(gradient)
+        for relu, found in gradients.items():
+            _rewrite_one(graph, relu, found)
+        return bool(gradients)
 
 
-def _rewrite_one(graph: ir.Graph, gradient: ir.Node) -> None:
-    relu = _forward(gradient)
+def _rewrite_one(graph: ir.Graph, relu: ir.Node, gradients: list[ir.Node]) -> None:
     forward = Builder(graph)
     rectified, bits = forward.own("ReluPack", 2, relu.inputs[0])
     forward.before(relu)
-    backward = Builder(graph)
-    (masked,) = backward.own("ApplyMask", 1, gradient.inputs[0], bits)
-    backward.before(gradient)
-    replace(gradient, [masked])
+    for gradient in gradients:
+        backward = Builder(graph)
+        (masked,) = backward.own("ApplyMask", 1, gradient.inputs[0], bits)
+        backward.before(gradient)
+        replace(gradient, [masked])
     replace(relu, [rectified])
 
 

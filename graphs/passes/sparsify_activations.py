@@ -50,6 +50,16 @@ def _sparsify(graph: ir.Graph, gradient: ir.Node, ratio: ir.Value) -> ir.Value:
     (dense,) = restore.own("Densify", 1, values, bits, shape)
     dense.shape, dense.type = activation.shape, activation.type
     save.after(producer(ratio if activation.is_graph_input() else activation))
-    restore.before(gradient)
-    gradient.replace_input_with(1, dense)
+    readers = _readers(activation, gradient)
+    restore.before(readers[0])
+    for reader in readers:
+        reader.replace_input_with(1, dense)
     return values
+
+
+def _readers(activation: ir.Value, gradient: ir.Node) -> list[ir.Node]:
+    """The gradients that read what is kept, in order: BatchNorm has two where its input's is computed apart."""
+    if gradient.op_type != "BatchNormalizationGrad":
+        return [gradient]
+    assert gradient.graph is not None
+    return [node for node in gradient.graph if node.op_type == gradient.op_type and node.inputs[1] is activation]

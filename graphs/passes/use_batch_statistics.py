@@ -22,6 +22,7 @@ class UseBatchStatistics(Rewrite):
             node.resize_outputs(3)
             for statistic, following in zip(node.inputs[3:], node.outputs[1:], strict=True):
                 assert statistic is not None
-                following.name = f"{statistic.name}.updated"
+                taken = any(other.name == f"{statistic.name}.updated" for o in graph for other in o.outputs)
+                following.name = f"{node.outputs[0].name}.{statistic.name}" if taken else f"{statistic.name}.updated"
                 following.shape, following.type = statistic.shape, statistic.type
         return bool(found)
