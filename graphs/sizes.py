@@ -14,6 +14,9 @@ from graphs.build import OWN_DOMAIN
 from graphs.own_sizes import OWN_RULES, Rule, Walk
 from graphs.tensor_size import TensorSize
 
+GATE = ".gate"
+"""How the name of a value ends, bool [1], that says whether a layer keeps anything."""
+
 SMALL = 1024
 """Tensors up to this many elements are computed where they can be: shapes and ratios are made of them."""
 
@@ -61,12 +64,19 @@ class _Interpreter:
         if node.op_type in CARRIERS and node.inputs[0] in self.flags:
             self.flags[node.outputs[0]] = self.flags[node.inputs[0]]
         rule = (OWN_RULES if node.domain == OWN_DOMAIN else RULES).get(node.op_type)
-        if rule is not None:
+        if str(node.outputs[0].name).endswith(GATE):
+            self._open(node.outputs[0])
+        elif rule is not None:
             self._record(node, rule(self, node))
         elif self._is_computable(node):
             self._compute(node)
         else:
             self._record(node, self._inferred(node))
+
+    def _open(self, gate: ir.Value) -> None:
+        """A gate is known once the step runs; open, it lets the most be kept."""
+        self.known[gate] = np.array([True])
+        self.sizes[gate] = TensorSize(ir.DataType.BOOL, (1,))
 
     def _record(self, node: ir.Node, sizes: Sequence[TensorSize | None]) -> None:
         for value, size in zip(node.outputs, sizes, strict=False):

@@ -8,7 +8,7 @@ from graphs.build import EARLY, Builder, add_input, add_output
 from graphs.passes.measure_gradients import pieces_of
 from graphs.passes.rewrite import Rewrite
 from graphs.passes.schedule import UPDATED
-from graphs.passes.update_parameters import bias_corrections, gradients_of, shape_of
+from graphs.passes.update_parameters import bias_corrections, gate_of, gradients_of, shape_of
 
 ACTIVE = "active"
 
@@ -42,7 +42,7 @@ class AdamInPlace(Rewrite):
 class MomentumInPlace(Rewrite):
     """As UpdateWithMomentum, in the parameters' own memory, piece by piece as the gradients come.
 
-    Adds the input `active` float32 [1]: where it is 0, nothing is changed.
+    Adds the input `active` float32 [1]: where it is 0, nothing is changed, as where the gate of a layer is closed.
     """
 
     trained: tuple[str, ...]
@@ -53,8 +53,9 @@ class MomentumInPlace(Rewrite):
         active = add_input(graph, ACTIVE, ir.DataType.FLOAT, [1])
         build = Builder(graph, EARLY)
         for parameter, gradient in gradients_of(graph, self.trained):
-            state = [parameter, *_moments(graph, parameter, 1)]
-            _update(graph, build, "MomentumUpdate", state, gradient, (rate, active), {"momentum": self.momentum})
+            state, gate = [parameter, *_moments(graph, parameter, 1)], gate_of(graph, parameter)
+            moves = active if gate is None else build.op("Mul", active, build.op("Cast", gate, to=int(ir.DataType.FLOAT)))
+            _update(graph, build, "MomentumUpdate", state, gradient, (rate, moves), {"momentum": self.momentum})
         build.at_end()
         return True
 

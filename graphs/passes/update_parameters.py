@@ -4,9 +4,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import EARLY, Builder, add_input, add_output
+from graphs.build import EARLY, Builder, Operand, add_input, add_output
 from graphs.passes.rewrite import Rewrite
 from graphs.passes.schedule import UPDATED
+from graphs.sizes import GATE
 
 STEP = "optimizer.step"
 
@@ -44,6 +45,7 @@ class UpdateWithMomentum(Rewrite):
     """Every trained parameter follows its gradient by gradient descent with momentum, as soon as that is complete.
 
     Adds the inputs `learning_rate` float32 [1] and one moment a parameter, zero at first, and what follows them.
+    Where the gate of its layer is closed, a parameter and its moment stay, as without a gradient.
     Source: torch.optim.SGD, without dampening.
     """
 
@@ -55,9 +57,10 @@ class UpdateWithMomentum(Rewrite):
         build = Builder(graph, EARLY)
         for parameter, gradient in gradients_of(graph, self.trained):
             moment = add_input(graph, f"{parameter.name}.moment1", ir.DataType.FLOAT, shape_of(parameter))
-            following = build.op("Add", build.op("Mul", moment, self.momentum), gradient)
+            gate = gate_of(graph, parameter)
+            following = _if_open(build, gate, build.op("Add", build.op("Mul", moment, self.momentum), gradient), moment)
             add_output(graph, following, f"{moment.name}{UPDATED}", ir.DataType.FLOAT, shape_of(parameter))
-            _descend(graph, build, parameter, build.op("Mul", following, rate))
+            _descend(graph, build, parameter, _if_open(build, gate, build.op("Mul", following, rate), 0.0))
         build.at_end()
         return True
 
@@ -81,6 +84,16 @@ def gradients_of(graph: ir.Graph, trained: Sequence[str]) -> list[tuple[ir.Value
     inputs = {value.name: value for value in graph.inputs}
     computed = {value.name: value for node in graph for value in node.outputs}
     return [(inputs[name], computed[f"{name}_grad"]) for name in trained]
+
+
+def gate_of(graph: ir.Graph, parameter: ir.Value) -> ir.Value | None:
+    """What says whether the layer of `parameter` is on, bool [1], if anything does."""
+    name = f"{str(parameter.name).rpartition('.')[0]}{GATE}"
+    return next((value for node in graph for value in node.outputs if value.name == name), None)
+
+
+def _if_open(build: Builder, gate: ir.Value | None, value: ir.Value, otherwise: Operand) -> ir.Value:
+    return value if gate is None else build.op("Where", gate, value, otherwise)
 
 
 def _follow(

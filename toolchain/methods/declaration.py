@@ -44,6 +44,16 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class WarmUp:
+    """How meta networks are trained on source data: with cross-entropy and SGD, for so many passes over it."""
+
+    learning_rate: float
+    momentum: float
+    epochs: int
+    batch: int
+
+
+@dataclass(frozen=True)
 class Method:
     """One adaptation method.
 
