@@ -15,6 +15,7 @@ from toolchain.driver.manifest import Manifest, read_manifest
 from toolchain.errors import BundleError, TargetError, UsageError
 from toolchain.methods import find_method
 from toolchain.models.registry import load_model
+from toolchain.models.source_data import read_source_data
 from toolchain.stages.bundle import Settings, bundle, seal
 from toolchain.stages.differentiate import differentiate
 from toolchain.stages.dump import dump
@@ -24,6 +25,7 @@ from toolchain.stages.lower import lower
 from toolchain.stages.record import record
 from toolchain.stages.rewrite import rewrite
 from toolchain.stages.trace import trace
+from toolchain.stages.warm_up import warm_up
 
 STOPS = ("trace", "export", "differentiate", "rewrite", "lower", "fuse")
 """The stages that a build can stop after: those that make graphs."""
@@ -36,14 +38,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. weights: see load_model. train, prune: see find_method. values: the precision of what is kept,
-    one of VALUES. output: the bundle's folder. stop_after: one of STOPS."""
+    """What to build. weights: see load_model. train, prune: see find_method. source: see read_source_data.
+    values: the precision of what is kept, one of VALUES. output: the bundle's folder. stop_after: one of STOPS."""
 
     model: str
     target: str
     method: str = "surgeon"
     train: str | None = None
     prune: str | None = None
+    source: Path | None = None
     weights: str | None = None
     image_size: int | None = None
     batch: int = 8
@@ -88,6 +91,9 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
     with _whole_or_nothing(request) as folder, tempfile.TemporaryDirectory() as scratch:
         try:
             model = run("load", load_model, request.model, request.weights, request.image_size)
+            if method.meta_networks is not None:
+                data = read_source_data(_source(request))
+                model = run("warm-up", warm_up, model, method.meta_networks.warm_up, data, announce)
             traced = run("trace", trace, model)
             exported = run("export", export, traced, target)  # early: it says what the target cannot run
             differentiated = run("differentiate", differentiate, traced, method, Path(scratch))
@@ -136,6 +142,15 @@ def _check(request: Request) -> None:
         raise UsageError(f"--values {request.values!r} is no precision: choose {' or '.join(VALUES)}")
     if request.stop_after not in (None, *STOPS):
         raise UsageError(f"--stop-after {request.stop_after!r} is no stage: choose one of {', '.join(STOPS)}")
+
+
+def _source(request: Request) -> Path:
+    if request.source is None:
+        raise UsageError(
+            f"--method {request.method} learns from labelled images that the model was trained on: "
+            "give --source FILE.npz with x_train and y_train"
+        )
+    return request.source
 
 
 def _target(name: str) -> Target:

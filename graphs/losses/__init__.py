@@ -4,6 +4,10 @@ from collections.abc import Callable, Mapping
 
 import onnx_ir as ir
 
+from graphs.losses.confident_entropy import append_confident_entropy
 from graphs.losses.entropy import append_entropy
 
-LOSSES: Mapping[str, Callable[[ir.Graph], None]] = {"entropy": append_entropy}
+LOSSES: Mapping[str, Callable[[ir.Graph], None]] = {
+    "entropy": append_entropy,
+    "confident_entropy": append_confident_entropy,
+}

@@ -5,16 +5,18 @@ import onnx_ir as ir
 
 from graphs.build import Builder
 
+CERTAIN = 0.4
+"""Certain is a sample whose entropy is below this share of ln C, the most that it can be."""
 
-def append_confident_entropy(graph: ir.Graph, share: float) -> None:
-    """Adds the output `loss` float32 []: the entropy, in nats, of the samples that are certain, summed and divided by N.
 
-    Certain are those whose entropy is below `share` of ln C, the most that it can be; the others count as 0.
+def append_confident_entropy(graph: ir.Graph) -> None:
+    """Adds the output `loss` float32 []: the entropy, in nats, of the certain samples, summed and divided by N.
+
     Source: EcoTTA (Song et al., CVPR 2023) equation 2.
     """
     logits = graph.outputs[0]
     assert logits.shape is not None
-    limit = share * math.log(int(str(logits.shape[1])))
+    limit = CERTAIN * math.log(int(str(logits.shape[1])))
     build = Builder(graph)
     logarithm = build.op("LogSoftmax", logits, axis=1)
     information = build.op("Mul", build.op("Softmax", logits, axis=1), logarithm)

@@ -47,7 +47,8 @@ def _constant(graph: ir.Graph, value: ir.Value) -> ir.Value:
     name = f"{value.name}{CONSTANT}"
     known = [found for found in graph.inputs if found.name == name]
     assert value.shape is not None
-    return known[0] if known else add_input(graph, name, ir.DataType.FLOAT, list(value.shape))
+    dims = [dim if isinstance(dim, int) else "N" for dim in value.shape]
+    return known[0] if known else add_input(graph, name, ir.DataType.FLOAT, dims)
 
 
 def _copy(build: Builder, value: ir.Value, known: dict[ir.Value, ir.Value]) -> ir.Value:

@@ -19,7 +19,7 @@ class KeepSigns(Replacement):
 
     def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
         sign, spread = produced_by(node.inputs[1], "Sign"), produced_by(node.inputs[0], "Expand")
-        assert sign is not None
+        assert sign is not None and sign.inputs[0] is not None
         gradient = node.inputs[0] if spread is None else spread.inputs[0]  # a mean's is one number
         early = build.marked(EARLY)
         above, below = (early.op(compare, sign.inputs[0], 0.0) for compare in ("Greater", "Less"))

@@ -2,7 +2,7 @@ from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
-from graphs.build import Builder, replace
+from graphs.build import Builder, producer, replace
 from graphs.passes.rewrite import Rewrite, nodes_of
 
 LINEAR = ("BatchNormalizationGrad", "ConvGrad", "ReluGrad")
@@ -33,8 +33,13 @@ def _twins(first: ir.Value | None, second: ir.Value | None) -> bool:
         one.op_type == other.op_type
         and one.inputs[1:] == other.inputs[1:]
         and one.attributes == other.attributes
-        and first.index() == second.index()
+        and _place(first) == _place(second)
     )
+
+
+def _place(value: ir.Value) -> int:
+    """Which output of its node it is."""
+    return producer(value).outputs.index(value)
 
 
 @dataclass
@@ -47,16 +52,16 @@ class _Merger:
     def sum(self, first: ir.Value | None, second: ir.Value | None) -> ir.Value:
         assert first is not None and second is not None
         if _twins(first, second):
-            return self._merged(first.producer(), second.producer()).outputs[first.index()]
+            return self._merged(producer(first), producer(second)).outputs[_place(first)]
         return self._added(first, second).outputs[0]
 
-    def _merged(self, first: ir.Node | None, second: ir.Node | None) -> ir.Node:
-        assert first is not None and second is not None
+    def _merged(self, first: ir.Node, second: ir.Node) -> ir.Node:
         pair: frozenset[ir.Value | ir.Node] = frozenset({first, second})
         if pair not in self.sums:
             deeper = max(first, second, key=lambda node: len(_sources(node)))
             inputs = [self.sum(first.inputs[0], second.inputs[0]), *first.inputs[1:]]
-            merged = ir.node(first.op_type, inputs, first.attributes, domain=first.domain, num_outputs=len(first.outputs))
+            count = len(first.outputs)
+            merged = ir.node(first.op_type, inputs, first.attributes, domain=first.domain, num_outputs=count)
             for old, new in zip(first.outputs, merged.outputs, strict=True):
                 new.shape, new.type = old.shape, old.type
             self.graph.insert_before(deeper, merged)

@@ -57,7 +57,7 @@ class NormalizeWithMecta(Rewrite):
         cache.values.name = f"{layer.name}{KEPT}"
         output = self._normalize(build, activation, scale, bias, following, epsilon)
         build.before(node)
-        (gradient,) = (found for found in nodes_of(graph, "BatchNormalizationGrad") if found.inputs[3] is node.outputs[3])
+        (gradient,) = (i for i in node.outputs[3].consumers() if i.op_type == "BatchNormalizationGrad")
         _replace_gradient(graph, gradient, cache, batch, following, epsilon)
         replace(node, [output, following.mean, following.variance])
         for statistic, value in ((running_mean, following.mean), (running_var, following.variance)):

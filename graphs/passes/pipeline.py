@@ -1,12 +1,13 @@
 """The rewrites of a graph, in order, from the exporter's to the device's."""
 
-from onnx_ir.passes.common import IdentityEliminationPass, RemoveUnusedNodesPass
+from onnx_ir.passes.common import CommonSubexpressionEliminationPass, IdentityEliminationPass, RemoveUnusedNodesPass
 
 from graphs.layers import Layer
 from graphs.passes.accumulate_early import AccumulateEarly
 from graphs.passes.add_in_place import AddInPlace
 from graphs.passes.add_strided import AddStrided
 from graphs.passes.annotate_shapes import AnnotateShapes
+from graphs.passes.bind_constants import BindConstants
 from graphs.passes.center_batchnorm import CenterBatchNorm
 from graphs.passes.center_in_sparsify import CenterInSparsify
 from graphs.passes.center_layernorm import CenterLayerNorm
@@ -23,6 +24,7 @@ from graphs.passes.fuse_relu import FuseRelu
 from graphs.passes.hold_masked import HoldMasked
 from graphs.passes.keep_pool_offsets import KeepPoolOffsets
 from graphs.passes.keep_relu_bits import KeepReluBits
+from graphs.passes.keep_signs import KeepSigns
 from graphs.passes.keep_together import KeepTogether
 from graphs.passes.lower_batchnorm import LowerBatchNorm
 from graphs.passes.lower_batchnorm_gradient import LowerBatchNormGradient
@@ -36,6 +38,7 @@ from graphs.passes.lower_softmax_gradient import LowerSoftmaxGradient
 from graphs.passes.lower_training_operators import LowerTrainingOperators
 from graphs.passes.mask_relu import MaskRelu
 from graphs.passes.measure_gradients import MeasureGradients
+from graphs.passes.merge_gradients import MergeGradients
 from graphs.passes.merge_transposes import MergeTransposes
 from graphs.passes.name_gradients import NameGradients
 from graphs.passes.pack_masks import PackMasks
@@ -71,6 +74,18 @@ def tidying() -> tuple[Pass, ...]:
 def preparing(momentum: float) -> tuple[Pass, ...]:
     """The forward graph as the differentiating engine takes it. momentum: of the running statistics."""
     return (UseBatchStatistics(momentum), FuseGelu(), RemoveUnusedNodesPass(), SaveLayerStatistics())
+
+
+def binding() -> tuple[Pass, ...]:
+    """The differentiated graph with what its loss took for constants, and nothing computed twice for it."""
+    return (
+        BindConstants(),
+        IdentityEliminationPass(),
+        CommonSubexpressionEliminationPass(),
+        MergeGradients(),
+        KeepSigns(),
+        RemoveUnusedNodesPass(),
+    )
 
 
 def rewriting(layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool = False) -> tuple[Pass, ...]:

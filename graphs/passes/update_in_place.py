@@ -54,10 +54,14 @@ class MomentumInPlace(Rewrite):
         build = Builder(graph, EARLY)
         for parameter, gradient in gradients_of(graph, self.trained):
             state, gate = [parameter, *_moments(graph, parameter, 1)], gate_of(graph, parameter)
-            moves = active if gate is None else build.op("Mul", active, build.op("Cast", gate, to=int(ir.DataType.FLOAT)))
+            moves = _if_open(build, gate, active)
             _update(graph, build, "MomentumUpdate", state, gradient, (rate, moves), {"momentum": self.momentum})
         build.at_end()
         return True
+
+
+def _if_open(build: Builder, gate: ir.Value | None, active: ir.Value) -> ir.Value:
+    return active if gate is None else build.op("Mul", active, build.op("Cast", gate, to=int(ir.DataType.FLOAT)))
 
 
 def _moments(graph: ir.Graph, parameter: ir.Value, count: int) -> list[ir.Value]:

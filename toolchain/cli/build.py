@@ -16,6 +16,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prune", metavar="dense|static|surgeon", help="what chooses the prune ratios (default: the method's own)"
     )
+    parser.add_argument(
+        "--source",
+        type=Path,
+        metavar="FILE.npz",
+        help="images that the model was trained on, for methods that need some",
+    )
     parser.add_argument("--weights", metavar="FILE|none", help="safetensors or torch checkpoint; none: random values")
     parser.add_argument("--batch", type=count, default=8, help="images a step, usually (default: 8)")
     parser.add_argument("--image-size", type=count, help="side in pixels (default: as the model was trained)")

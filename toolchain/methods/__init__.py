@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import get_args
 
 from toolchain.errors import UsageError
-from toolchain.methods import full, static, surgeon, tent
+from toolchain.methods import ecotta, full, static, surgeon, tent
 from toolchain.methods.declaration import Controller, Method
 
 METHODS: Mapping[str, Mapping[str, Method]] = {
@@ -13,6 +13,7 @@ METHODS: Mapping[str, Mapping[str, Method]] = {
     for chosen in (
         (full.FULL,),
         (tent.BN,),
+        (ecotta.FULL,),
         (static.FULL, static.BN),
         (surgeon.FULL, surgeon.BN),
     )

@@ -28,6 +28,7 @@ Optimizer = Adam | SGD
 Train = Literal["full", "bn"]
 Kind = Literal["conv", "linear", "batchnorm", "layernorm"]
 Controller = Literal["dense", "static", "surgeon"]
+Loss = Literal["entropy", "confident_entropy"]
 
 NORMS: frozenset[Kind] = frozenset({"batchnorm", "layernorm"})
 ALL: frozenset[Kind] = NORMS | {"conv", "linear"}
@@ -54,6 +55,17 @@ class WarmUp:
 
 
 @dataclass(frozen=True)
+class MetaNetworks:
+    """EcoTTA's small networks beside a frozen model; they alone train.
+
+    distillation: the weight λ of the mean distance of what they correct from what it was.
+    """
+
+    distillation: float
+    warm_up: WarmUp
+
+
+@dataclass(frozen=True)
 class Method:
     """One adaptation method.
 
@@ -70,6 +82,7 @@ class Method:
     optimizer: Optimizer
     controller: Controller = "dense"
     prune_ratio: float = 0.9
-    loss: Literal["entropy"] = "entropy"
+    loss: Loss = "entropy"
     momentum: float = 0.1
     probe: Probe = Probe(samples=1, prune_ratio=0.9)
+    meta_networks: MetaNetworks | None = None

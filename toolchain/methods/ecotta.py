@@ -1,4 +1,18 @@
-"""EcoTTA: meta networks on a frozen model, warmed up on source data (Song et al., CVPR 2023).
+"""EcoTTA: small networks correct a frozen model, and are held to it (Song et al., CVPR 2023).
 
-The frozen part keeps its source statistics, so that nothing of it is saved but the signs that its ReLUs need.
+The frozen part keeps the statistics of its training, so that nothing of it is saved but the signs that its ReLUs need.
+The paper warms up for 3 epochs on ImageNet, and holds a segmentation model with weight 2.
 """
+
+from toolchain.methods.declaration import AFFINE, SGD, MetaNetworks, Method, WarmUp
+
+FULL = Method(
+    name="ecotta",
+    source="Song et al., EcoTTA, CVPR 2023",
+    train="full",
+    trains=frozenset({"conv", "batchnorm"}),
+    parameters=AFFINE,
+    optimizer=SGD(learning_rate=5e-3, momentum=0.0),
+    loss="confident_entropy",
+    meta_networks=MetaNetworks(distillation=0.5, warm_up=WarmUp(learning_rate=5e-2, momentum=0.9, epochs=10, batch=64)),
+)

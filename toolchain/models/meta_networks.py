@@ -7,6 +7,7 @@ section 3.1.
 import copy
 import math
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, fx, nn
@@ -62,7 +63,7 @@ def with_meta_networks(model: nn.Module, image_size: int) -> nn.Module:
     Raises ModelError where the model has too few residual blocks, or its forward pass depends on its input.
     """
     copied = copy.deepcopy(model).eval()
-    parts = _parts(copied)
+    parts = parts_of(copied)
     traced = _trace(copied, type(parts[0][0]))
     ShapeProp(traced).propagate(torch.zeros(1, 3, image_size, image_size))
     names = {module: name for name, module in copied.named_modules()}
@@ -78,7 +79,7 @@ def meta_networks(model: nn.Module) -> list[MetaNetwork]:
     return [module for module in model.modules() if isinstance(module, MetaNetwork)]
 
 
-def _parts(model: nn.Module) -> list[list[nn.Module]]:
+def parts_of(model: nn.Module) -> list[list[nn.Module]]:
     """The residual blocks, dealt out by SHARES: up to each part the share of all, rounded up."""
     blocks = list(_blocks(model))
     if len(blocks) < len(SHARES):
@@ -87,7 +88,7 @@ def _parts(model: nn.Module) -> list[list[nn.Module]]:
             f"{len(blocks)}: choose another method"
         )
     ends = [math.ceil(len(blocks) * sum(SHARES[:part]) / sum(SHARES)) for part in range(len(SHARES) + 1)]
-    return [blocks[start:end] for start, end in zip(ends, ends[1:], strict=False)]
+    return [blocks[start:end] for start, end in pairwise(ends)]
 
 
 def _blocks(model: nn.Module) -> Iterator[nn.Module]:

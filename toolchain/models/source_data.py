@@ -26,10 +26,12 @@ def read_source_data(path: Path) -> SourceData:
         with np.load(path, allow_pickle=False) as file:
             images, labels = file["x_train"], file["y_train"]
     except (OSError, ValueError, EOFError, KeyError) as error:
-        raise InputError(f"--source {path} cannot be read ({error}): write x_train and y_train with numpy.savez") from error
+        advice = "write x_train and y_train with numpy.savez"
+        raise InputError(f"--source {path} cannot be read ({error}): {advice}") from error
     labels = labels.reshape(-1) if labels.ndim == 2 else labels
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not len(images):
-        raise InputError(f"--source {path}: x_train is {images.dtype} {list(images.shape)}, expected uint8 [M, H, W, 3]")
+        found = f"{images.dtype} {list(images.shape)}"
+        raise InputError(f"--source {path}: x_train is {found}, expected uint8 [M, H, W, 3]")
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise InputError(f"--source {path}: y_train must hold {len(images)} integers from 0")
     return SourceData(torch.from_numpy(images).movedim(3, 1), torch.from_numpy(labels.astype(np.int64)))
@@ -43,4 +45,5 @@ def prepared(images: Tensor, preprocessing: Preprocessing) -> Tensor:
         resized = v2.functional.resize(images, size, InterpolationMode(preprocessing.interpolation), antialias=True)
         images = v2.functional.center_crop(resized, [preprocessing.crop])
     scaled = images.float() * (preprocessing.range / 255)
-    return v2.functional.normalize(scaled, list(preprocessing.mean), list(preprocessing.std))
+    normalised: Tensor = v2.functional.normalize(scaled, list(preprocessing.mean), list(preprocessing.std))
+    return normalised

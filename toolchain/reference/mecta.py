@@ -12,10 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from toolchain.errors import ModelError
 from toolchain.methods.declaration import Optimizer
 from toolchain.reference.interception import per_channel
-from toolchain.reference.step import EagerStep, StepResult, root_mean_square
+from toolchain.reference.step import EagerStep
 
 SMOOTHING = 1e-3
 
@@ -23,7 +22,7 @@ SMOOTHING = 1e-3
 def divergence(mean: Tensor, variance: Tensor, running_mean: Tensor, running_variance: Tensor) -> Tensor:
     """Symmetric Kullback-Leibler divergence of two normal distributions a channel [C], averaged: [].
 
-    As the code ("skl") has it, which smooths both variances and does not halve the gap twice.
+    Both variances are smoothed, as in the code, which calls it "skl".
     """
     gap = (mean - running_mean).square()
     first, second = variance + SMOOTHING, running_variance + SMOOTHING

@@ -16,11 +16,14 @@ import onnx_ir as ir
 
 from graphs.check import run_passes
 from graphs.losses import LOSSES
+from graphs.losses.distillation import append_distillation
 from graphs.origin import module_of
-from graphs.passes.pipeline import preparing
+from graphs.passes.bind_constants import BindConstants
+from graphs.passes.pipeline import binding, preparing
 from toolchain.artifacts import RUNTIME_IR_VERSION, Differentiated, Traced
 from toolchain.errors import ModelError
 from toolchain.methods.declaration import Method
+from toolchain.models.meta_networks import META
 
 TRAINABLE = {
     "Conv": "conv",
@@ -40,10 +43,22 @@ def differentiate(traced: Traced, method: Method, folder: Path) -> Differentiate
     trained = _trained_parameters(traced, method)
     forward = traced.forward.clone()
     LOSSES[method.loss](forward.graph)
+    if method.meta_networks is not None:
+        append_distillation(forward.graph, _networks(trained), method.meta_networks.distillation)
     run_passes(forward, preparing(method.momentum))
     _generate(_for_engine(forward), traced, trained, folder)
     _mend(folder)
-    return Differentiated(ir.load(folder / "training_model.onnx"), trained, folder)
+    training = ir.load(folder / "training_model.onnx")
+    if method.meta_networks is not None:
+        run_passes(training, binding())
+        _bind_evaluation(folder / "eval_model.onnx")
+    return Differentiated(training, trained, folder)
+
+
+def _networks(trained: tuple[str, ...]) -> list[str]:
+    """The modules of the meta networks, whose parameters these are."""
+    convolutions = [name for name in trained if name.startswith(META) and name.endswith(".conv.weight")]
+    return [name.removesuffix(".conv.weight") for name in convolutions]
 
 
 def _trained_parameters(traced: Traced, method: Method) -> tuple[str, ...]:
@@ -54,7 +69,8 @@ def _trained_parameters(traced: Traced, method: Method) -> tuple[str, ...]:
         for index, value in enumerate(node.inputs)
         if value is not None and ROLES.get(index) in method.parameters
     }
-    trained = tuple(name for name in traced.parameters if name in chosen)
+    within = "" if method.meta_networks is None else f"{META}."
+    trained = tuple(name for name in traced.parameters if name in chosen and name.startswith(within))
     if not trained:
         kinds = " or ".join(sorted(method.trains))
         raise ModelError(f"method {method.name} trains {kinds} layers, and {traced.model} has none: choose another")
@@ -100,6 +116,12 @@ def _mend(folder: Path) -> None:
             if node.op_type == "BatchNormalization":
                 del node.output[1:]
         onnx.save(model, folder / name)
+
+
+def _bind_evaluation(path: Path) -> None:
+    model = ir.load(path)
+    run_passes(model, (BindConstants(),))
+    ir.save(model, path)
 
 
 @contextmanager

@@ -94,8 +94,8 @@ def _train(
     augment: Callable[[Tensor], Tensor],
     announce: Callable[[str], None],
 ) -> None:
-    trained = list(nn.ModuleList(meta_networks(_adapting(module).requires_grad_(False))).requires_grad_(True).parameters())
-    optimizer = torch.optim.SGD(trained, declared.learning_rate, declared.momentum)
+    networks = nn.ModuleList(meta_networks(_adapting(module).requires_grad_(False))).requires_grad_(True)
+    optimizer = torch.optim.SGD(networks.parameters(), declared.learning_rate, declared.momentum)
     for epoch in range(declared.epochs):
         total = 0.0
         for chosen in _batches(len(source.images), declared.batch):

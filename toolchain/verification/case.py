@@ -16,7 +16,9 @@ from toolchain.driver.step import available_forms
 from toolchain.driver.tensors import read_tensors
 from toolchain.methods import find_method
 from toolchain.methods.declaration import Method
+from toolchain.models.meta_networks import with_meta_networks
 from toolchain.models.registry import load_model
+from toolchain.reference.ecotta import EcottaStep
 from toolchain.reference.step import EagerStep
 
 
@@ -35,10 +37,12 @@ class Case:
         """Raises BundleError, and ModelError or UsageError where the model is not to be had here."""
         bundle = Bundle(path)
         facts = bundle.manifest
+        method = find_method(facts.method.name, facts.method.train, facts.method.controller)
         module = load_model(facts.model.name, "none", facts.model.image_size).module
+        if method.meta_networks is not None:
+            module = with_meta_networks(module, facts.model.image_size)
         shipped = read_tensors(bundle.file(PARAMETERS)).tensors
         module.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in shipped.items()}, strict=False)
-        method = find_method(facts.method.name, facts.method.train, facts.method.controller)
         return cls(bundle, module, method, samples, count)
 
     @property
@@ -62,6 +66,8 @@ class Case:
         layers = [(layer.name, layer.kind) for layer in self.manifest.layers]
         half = self.manifest.step.value_bits == 16
         module = copy.deepcopy(self.module).to(dtype)
+        if self.method.meta_networks is not None:
+            return EcottaStep(module, layers, self.trained, optimizer, momentum=self.method.momentum, half=half)
         return EagerStep(module, layers, self.trained, optimizer, momentum=self.method.momentum, half=half)
 
     def batches(self, count: int | None = None) -> Iterator[np.ndarray]:

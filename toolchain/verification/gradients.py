@@ -12,7 +12,8 @@ from toolchain.verification.check import EXACT, FLIPS, ROUNDING, Check, distance
 from toolchain.verification.dialects import Outcome, run_eager, run_step, run_training
 
 SAME_RUNTIME = 1e-3
-"""These two share their forward kernels, so hardly anything flips between them."""
+"""These two share their forward kernels, so hardly anything flips between them. But the engine fuses a convolution
+and the Relu behind it, as a frozen model with folded BatchNorm has them."""
 
 
 def check_gradients(case: Case) -> Iterator[Check]:
@@ -27,7 +28,8 @@ def check_gradients(case: Case) -> Iterator[Check]:
             compiled = {form: run_step(steps[form], images, ratios, case.method.optimizer) for form in steps}
             found = {**compiled, "ort-training": training}
             measured.append([check for name in found for check in _against(name, label, found[name], single, exact)])
-            measured[-1].append(_agreement(label, compiled[PORTABLE], training))
+            limit = SAME_RUNTIME if case.method.meta_networks is None else FLIPS
+            measured[-1].append(_agreement(label, compiled[PORTABLE], training, limit))
         yield from (max(same, key=_severity) for same in zip(*measured, strict=True))
 
 
@@ -49,9 +51,9 @@ def _against(dialect: str, label: str, found: Outcome, single: Outcome, exact: O
     yield Check(name + "kept counts", float(np.abs(found.kept_elements - exact.kept_elements).sum()), EXACT)
 
 
-def _agreement(label: str, compiled: Outcome, training: Outcome) -> Check:
+def _agreement(label: str, compiled: Outcome, training: Outcome, limit: float) -> Check:
     return Check(
         f"{PORTABLE} against ort-training, {label}: gradients",
         distance(compiled.gradients, training.gradients),
-        SAME_RUNTIME,
+        limit,
     )
