@@ -13,13 +13,13 @@
  *   deposit(bits, places)       moves the first bits to the places that are set, in order
  *   nibbles_spread(bits, out, &fours)  the four-bit pieces of `bits` that are not zero, a byte each, and in `fours`
  *                               which of the 16 they are; may write 16 bytes whatever their number, which it returns
- *   nibbles_join(in, fours)     the inverse; may read 16 bytes
+ *   nibbles_join(packed, fours) the inverse, of nibbles that are packed two in a byte
  */
 #pragma once
 
 #include "kernel.h"
 
-enum { COMPACT_SLACK = 16, EXPAND_SLACK = 16 };
+enum { COMPACT_SLACK = 16, EXPAND_SLACK = 32 };
 
 /* The order of magnitudes: that of these integers, NaN above infinity. */
 static inline int32_t magnitude(float x) {
@@ -36,6 +36,14 @@ static inline int32_t magnitude(float x) {
 #include "blocks_neon.h"
 #else
 #include "blocks_scalar.h"
+#endif
+
+#if ISA_AVX2 || ISA_AVX512
+static inline uint64_t deposit(uint64_t bits, uint64_t places) { return _pdep_u64(bits, places); }
+
+static inline uint64_t nibbles_join(uint64_t packed, uint16_t fours) {
+    return _pdep_u64(packed, _pdep_u64(fours, 0x1111111111111111) * 15);
+}
 #endif
 
 #if ISA_NEON || ISA_SCALAR

@@ -56,6 +56,7 @@ static inline size_t compact(__m256 x, unsigned mask, float *out) {
 
 static inline size_t block_compact(const float *x, uint64_t bits, float *out) {
     size_t count = 0;
+#pragma clang loop unroll(full)
     for (int i = 0; i < 64; i += 8)
         count += compact(_mm256_loadu_ps(x + i), bits >> i & 255, out + count);
     return count;
@@ -64,6 +65,7 @@ static inline size_t block_compact(const float *x, uint64_t bits, float *out) {
 static inline uint64_t block_take(const float *x, float center, int32_t t, float *out, size_t *count) {
     uint64_t bits = 0;
     *count = 0;
+#pragma clang loop unroll(full)
     for (int i = 0; i < 64; i += 8) {
         __m256 v = less(x + i, center);
         unsigned mask = lane_bits(mask_above(v, t));
@@ -77,6 +79,7 @@ static inline size_t block_between(const float *x, float center, int32_t low, in
                                    size_t *above) {
     __m256i higher = _mm256_setzero_si256();
     size_t count = 0;
+#pragma clang loop unroll(full)
     for (int i = 0; i < 64; i += 8) {
         __m256 v = less(x + i, center);
         __m256i too_high = mask_above(v, high);
@@ -91,6 +94,7 @@ static inline size_t block_between(const float *x, float center, int32_t low, in
 
 static inline size_t block_expand(const float *x, uint64_t bits, float *out) {
     size_t count = 0;
+#pragma clang loop unroll(full)
     for (int i = 0; i < 64; i += 8) {
         unsigned mask = bits >> i & 255;
         __m256i from = load_lanes(back_lanes[mask]), none = _mm256_srai_epi32(from, 31);
@@ -108,31 +112,16 @@ static inline void block_keep(const float *x, uint64_t bits, float *out) {
     }
 }
 
-static inline uint64_t deposit(uint64_t bits, uint64_t places) { return _pdep_u64(bits, places); }
-
 /* Eight nibbles at a time. */
 static inline size_t nibbles_spread(uint64_t bits, uint8_t *out, uint16_t *fours) {
-    size_t count = 0;
-    unsigned which = 0;
-    for (int i = 0; i < 2; i++) {
-        uint64_t nibbles = _pdep_u64(bits >> 32 * i, 0x0f0f0f0f0f0f0f0f);
-        uint64_t used = (nibbles + 0x0f0f0f0f0f0f0f0f) >> 4 & 0x0101010101010101;
-        uint64_t packed = _pext_u64(nibbles, used * 255);
-        memcpy(out + count, &packed, sizeof packed);
-        count += (size_t)__builtin_popcountll(used);
-        which |= (unsigned)_pext_u64(used, 0x0101010101010101) << 8 * i;
-    }
-    *fours = (uint16_t)which;
-    return count;
-}
-
-static inline uint64_t nibbles_join(const uint8_t *in, uint16_t fours) {
-    uint64_t bits = 0;
-    for (int i = 0; i < 2; i++) {
-        uint64_t packed, used = _pdep_u64(fours >> 8 * i, 0x0101010101010101);
-        memcpy(&packed, in, sizeof packed);
-        in += __builtin_popcountll(used);
-        bits |= _pext_u64(_pdep_u64(packed, used * 255), 0x0f0f0f0f0f0f0f0f) << 32 * i;
-    }
-    return bits;
+    __m128i low = _mm_cvtsi64_si128((int64_t)bits), high = _mm_srli_epi16(low, 4);
+    __m128i nibbles = _mm_and_si128(_mm_unpacklo_epi8(low, high), _mm_set1_epi8(15));
+    unsigned used = (unsigned)_mm_movemask_epi8(_mm_cmpgt_epi8(nibbles, _mm_setzero_si128()));
+    size_t count = (size_t)__builtin_popcount(used & 255);
+    __m128i first = _mm_loadl_epi64((const __m128i *)front_lanes[used & 255]);
+    __m128i second = _mm_loadl_epi64((const __m128i *)front_lanes[used >> 8]);
+    _mm_storel_epi64((__m128i *)out, _mm_shuffle_epi8(nibbles, first));
+    _mm_storel_epi64((__m128i *)(out + count), _mm_shuffle_epi8(_mm_unpackhi_epi64(nibbles, nibbles), second));
+    *fours = (uint16_t)used;
+    return count + (size_t)__builtin_popcount(used >> 8);
 }

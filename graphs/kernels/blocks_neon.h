@@ -99,9 +99,12 @@ static inline size_t nibbles_spread(uint64_t bits, uint8_t *out, uint16_t *fours
     return count + (size_t)__builtin_popcount((unsigned)used >> 8);
 }
 
-static inline uint64_t nibbles_join(const uint8_t *in, uint16_t fours) {
-    uint8x8_t first = vtbl1_u8(vld1_u8(in), vld1_u8(back_lanes[fours & 255]));
-    uint8x8_t second = vtbl1_u8(vld1_u8(in + __builtin_popcount(fours & 255)), vld1_u8(back_lanes[fours >> 8]));
+static inline uint64_t nibbles_join(uint64_t packed, uint16_t fours) {
+    uint8x8_t bytes = vcreate_u8(packed), even = vand_u8(bytes, vdup_n_u8(15)), odd = vshr_n_u8(bytes, 4);
+    uint8x16_t nibbles = vcombine_u8(vzip1_u8(even, odd), vzip2_u8(even, odd));
+    uint8x8_t taken = vdup_n_u8((uint8_t)__builtin_popcount(fours & 255)); /* by the first eight; NONE stays NONE */
+    uint8x8_t first = vqtbl1_u8(nibbles, vld1_u8(back_lanes[fours & 255]));
+    uint8x8_t second = vqtbl1_u8(nibbles, vqadd_u8(vld1_u8(back_lanes[fours >> 8]), taken));
     uint8x8_t low = vuzp1_u8(first, second), high = vuzp2_u8(first, second);
     return vget_lane_u64(vreinterpret_u64_u8(vorr_u8(low, vshl_n_u8(high, 4))), 0);
 }

@@ -61,9 +61,9 @@ static inline size_t nibbles_spread(uint64_t bits, uint8_t *out, uint16_t *fours
     return count;
 }
 
-static inline uint64_t nibbles_join(const uint8_t *in, uint16_t fours) {
+static inline uint64_t nibbles_join(uint64_t packed, uint16_t fours) {
     uint64_t bits = 0;
-    for (unsigned left = fours; left; left &= left - 1)
-        bits |= (uint64_t)*in++ << 4 * __builtin_ctz(left);
+    for (unsigned left = fours; left; left &= left - 1, packed >>= 4)
+        bits |= (packed & 15) << 4 * __builtin_ctz(left);
     return bits;
 }

@@ -32,16 +32,12 @@ static size_t count_fours(const uint16_t fours[PART_WORDS]) {
     return count;
 }
 
-/* A part's nibbles, a byte each. */
-static void load_nibbles(const uint8_t *packed, size_t start, size_t count, uint8_t *nibbles) {
-    uint8_t both[FOURS + 2];
-    size_t bytes = ceil_divide(start % 2 + count, 2);
-    packed += start / 2;
-    for (size_t i = 0; i < bytes; i++) {
-        both[2 * i] = packed[i] & 15;
-        both[2 * i + 1] = packed[i] >> 4;
-    }
-    memcpy(nibbles, both + start % 2, count);
+/* Sixteen nibbles, and maybe something behind them: from nibble i on. */
+static uint64_t load_nibbles(const uint8_t *packed, size_t i) {
+    uint64_t bits, behind = packed[i / 2 + 8];
+    int shift = i % 2 * 4;
+    memcpy(&bits, packed + i / 2, sizeof bits);
+    return bits >> shift | behind << 4 << (60 - shift);
 }
 
 void places_part(const struct Places *places, size_t part, uint64_t words[PART_WORDS]) {
@@ -50,14 +46,14 @@ void places_part(const struct Places *places, size_t part, uint64_t words[PART_W
         return;
     }
     uint16_t fours[PART_WORDS];
-    uint8_t nibbles[FOURS + NIBBLE_SLACK];
+    uint8_t packed[FOURS / 2 + NIBBLE_SLACK];
     const struct PartStart *start = &places->starts[part];
+    size_t begin = start[0].nibble / 2, next = start[0].nibble % 2;
     load_summary(places, part, fours);
-    load_nibbles(places->nibbles, start[0].nibble, start[1].nibble - start[0].nibble, nibbles);
-    const uint8_t *next = nibbles;
+    memcpy(packed, places->nibbles + begin, ceil_divide(start[1].nibble, 2) - begin);
     for (int i = 0; i < PART_WORDS; i++) {
-        words[i] = nibbles_join(next, fours[i]);
-        next += __builtin_popcount(fours[i]);
+        words[i] = nibbles_join(load_nibbles(packed, next), fours[i]);
+        next += (size_t)__builtin_popcount(fours[i]);
     }
     end_words(places->n, part, words);
 }
@@ -69,11 +65,14 @@ static size_t count_packed(const uint8_t *packed, size_t start, size_t end) {
         count += (size_t)__builtin_popcount(packed[start++ / 2] >> 4);
     if (start < end && end % 2)
         count += (size_t)__builtin_popcount(packed[--end / 2] & 15);
-    for (size_t i = start / 2; i < end / 2; i += 8) {
-        uint64_t word = 0;
-        memcpy(&word, packed + i, least(8, end / 2 - i));
+    uint64_t word;
+    size_t i = start / 2;
+    for (; i + sizeof word <= end / 2; i += sizeof word) {
+        memcpy(&word, packed + i, sizeof word);
         count += (size_t)__builtin_popcountll(word);
     }
+    for (; i < end / 2; i++)
+        count += (size_t)__builtin_popcount(packed[i]);
     return count;
 }
 

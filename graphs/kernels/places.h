@@ -17,6 +17,9 @@ static inline size_t parts_of(size_t n) { return ceil_divide(n, PART); }
 
 static inline size_t part_size(size_t n, size_t part) { return least(PART, n - part * PART); }
 
+/* A part's elements, and those past the end up to a whole number of 64. */
+static inline size_t blocks_size(size_t n, size_t part) { return ceil_divide(part_size(n, part), 64) * 64; }
+
 /* A word with the first `count` bits set, all of them from 64 on. */
 static inline uint64_t first_bits(size_t count) { return count < 64 ? ~(~0ull << count) : ~0ull; }
 

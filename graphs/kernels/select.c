@@ -84,15 +84,26 @@ static uint64_t choose(struct Choice *choice, const float *x, float center) {
     return choice->some_ties ? choose_among_ties(choice, x, center) : block_above(x, center, choice->limit);
 }
 
-/* Chooses and writes what is chosen, less center, as block_take does. */
-static uint64_t take(struct Choice *choice, const float *x, float center, float *out, size_t *count) {
-    float all[64 + COMPACT_SLACK];
-    if (!choice->some_ties)
-        return block_take(x, center, choice->limit, out, count);
-    uint64_t bits = choose_among_ties(choice, x, center);
-    block_take(x, center, -1, all, count);
-    *count = block_compact(all, bits, out);
-    return bits;
+/* Chooses of a run, sets the words, and writes what is chosen, less center. Returns how many that are. */
+static size_t take_above(struct Run run, int32_t limit, uint64_t *words, float *out) {
+    size_t count = 0, taken;
+    for (size_t i = 0; i < run.count; i += 64) {
+        fetch_ahead(run.x + i);
+        words[i / 64] = block_take(run.x + i, run.center, limit, out + count, &taken);
+        count += taken;
+    }
+    return count;
+}
+
+static size_t take_some_ties(struct Run run, struct Choice *choice, uint64_t *words, float *out) {
+    size_t count = 0, all;
+    float block[64 + COMPACT_SLACK];
+    for (size_t i = 0; i < run.count; i += 64) {
+        words[i / 64] = choose_among_ties(choice, run.x + i, run.center);
+        block_take(run.x + i, run.center, -1, block, &all);
+        count += block_compact(block, words[i / 64], out + count);
+    }
+    return count;
 }
 
 struct Write {
@@ -113,18 +124,19 @@ static void write_part(void *context, size_t part) {
     const struct Write *job = context;
     const struct Selection *selection = job->selection;
     const struct SelectedPart *counts = &selection->parts[part];
-    float buffer[64], center, kept[PART + COMPACT_SLACK];
+    size_t n = selection->source->n, size = blocks_size(n, part), count = 0;
+    float buffer[64], kept[PART + COMPACT_SLACK];
     uint64_t words[PART_WORDS];
     struct Reader reader = source_part(selection->source, part);
     struct Choice choice = choice_of(selection, part);
-    size_t count = 0, taken;
-    for (size_t i = 0; i < part_size(selection->source->n, part); i += 64) {
-        const float *x = source_block(&reader, buffer, &center);
-        words[i / 64] = take(&choice, x, center, kept + count, &taken);
-        count += taken;
+    for (size_t i = 0; i < size;) {
+        struct Run run = source_run(&reader, size - i, buffer);
+        count += choice.some_ties ? take_some_ties(run, &choice, words + i / 64, kept + count)
+                                  : take_above(run, choice.limit, words + i / 64, kept + count);
+        i += run.count;
     }
-    end_words(selection->source->n, part, words);
-    store_words(job->bitmap, selection->source->n, part, words);
+    end_words(n, part, words);
+    store_words(job->bitmap, n, part, words);
     store_values(kept, counts->above + counts->kept_ties, job->values, counts->first);
 }
 

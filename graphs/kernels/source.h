@@ -94,6 +94,36 @@ static inline const float *source_block(struct Reader *reader, float buffer[64],
     return x;
 }
 
+/* Whole blocks of one channel, one after the other. */
+struct Run {
+    const float *x; /* as source_block gives them */
+    float center;
+    size_t count; /* of elements */
+};
+
+/* The next block and, up to so many elements, those that can be read in the same way. */
+static inline struct Run source_run(struct Reader *reader, size_t most, float buffer[64]) {
+    struct Run run = {.count = 64};
+    const struct Source *source = reader->source;
+    run.x = source_block(reader, buffer, &run.center);
+    if (run.x == buffer)
+        return run;
+    size_t more = least(most, source->n - reader->next + 64) - 64;
+    if (source->center)
+        more = least(more, reader->left - 1);
+    more = more / 64 * 64;
+    reader->next += more;
+    reader->left -= more;
+    run.count += more;
+    return run;
+}
+
+/* Asks the processor for the block that is a page ahead, where its own foresight ends. */
+static inline void fetch_ahead(const float *x) {
+    for (int i = 0; i < 64; i += 16)
+        __builtin_prefetch(x + 1024 + i);
+}
+
 /* One element. */
 static inline float source_element(const struct Source *source, size_t i) {
     if (source->is_half)

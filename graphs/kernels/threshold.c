@@ -10,39 +10,40 @@
 
 enum { SAMPLE = 16384, DIGITS = 11, BINS = 1 << DIGITS };
 
-/* Counts the first elements of a block by which range of 1 << shift magnitudes from `low` on they are in; those that
- * are in none of them as BINS. */
-static void count_block(const float *x, float center, size_t count, int32_t low, int shift, uint32_t *counts) {
-    uint32_t bins[64];
-    for (int i = 0; i < 64; i++) {
-        uint32_t bin = (uint32_t)(magnitude(x[i] - center) - low) >> shift;
-        bins[i] = bin < BINS ? bin : BINS;
-    }
+/* Counts elements by which range of 1 << shift magnitudes from `low` on they are in. */
+static void count_magnitudes(const float *x, size_t count, int32_t low, int shift, uint32_t *counts) {
     for (size_t i = 0; i < count; i++)
-        counts[bins[i]]++;
+        counts[(magnitude(x[i]) - low) >> shift]++;
+}
+
+/* The same of all elements of a source whose magnitudes are from `low` to `high`; zeros, if any, may be too many. */
+static void count_source(const struct Source *source, int32_t low, int32_t high, int shift, uint32_t *counts) {
+    float buffer[64], center, found[64 + COMPACT_SLACK];
+    size_t above = 0;
+    for (size_t part = 0; part < parts_of(source->n); part++) {
+        struct Reader reader = source_part(source, part);
+        for (size_t i = 0; i < part_size(source->n, part); i += 64) {
+            const float *x = source_block(&reader, buffer, &center);
+            count_magnitudes(found, block_between(x, center, low - 1, high, found, &above), low, shift, counts);
+        }
+    }
 }
 
 /* Digit by digit: in which of BINS ranges of magnitudes from `low` on the k-th largest is, then in which part of that
  * range. All magnitudes from `low` to `high` have to be in the source that are; k counts from 1. */
 static int32_t kth_largest(const struct Source *source, size_t k, int32_t low, int32_t high) {
-    float buffer[64], center;
     int width = 32 - __builtin_clz((unsigned)(high - low) | 1); /* the range, in bits */
     for (;;) {
         int shift = width > DIGITS ? width - DIGITS : 0;
-        uint32_t counts[BINS + 1] = {0};
-        for (size_t part = 0; part < parts_of(source->n); part++) {
-            struct Reader reader = source_part(source, part);
-            for (size_t left = part_size(source->n, part); left; left -= least(left, 64)) {
-                const float *x = source_block(&reader, buffer, &center);
-                count_block(x, center, least(left, 64), low, shift, counts);
-            }
-        }
-        int bin = (1 << (width - shift)) - 1;
+        uint32_t counts[BINS] = {0};
+        count_source(source, low, high, shift, counts);
+        int bin = (high - low) >> shift;
         for (; counts[bin] < k; bin--)
             k -= counts[bin];
         low += bin << shift;
         if (shift == 0)
             return low;
+        high = (int32_t)least((size_t)high, (size_t)low + (1u << shift) - 1);
         width = shift;
     }
 }
@@ -72,14 +73,26 @@ struct Scan {
     struct SelectedPart *parts;
 };
 
+/* As block_between does, of a whole run. */
+static size_t scan_run(struct Run run, int32_t low, int32_t high, float *found, size_t *above) {
+    size_t count = 0, higher = 0;
+    for (size_t i = 0; i < run.count; i += 64) {
+        fetch_ahead(run.x + i);
+        count += block_between(run.x + i, run.center, low, high, found + count, &higher);
+    }
+    *above += higher;
+    return count;
+}
+
 static void scan_part(void *context, size_t part) {
     struct Scan *job = context;
-    float buffer[64], center, found[PART + COMPACT_SLACK];
+    float buffer[64], found[PART + COMPACT_SLACK];
     struct Reader reader = source_part(job->source, part);
-    size_t above = 0, count = 0, size = part_size(job->source->n, part);
-    for (size_t i = 0; i < size; i += 64) {
-        const float *x = source_block(&reader, buffer, &center);
-        count += block_between(x, center, job->low, job->high, found + count, &above);
+    size_t above = 0, count = 0;
+    for (size_t left = blocks_size(job->source->n, part); left;) {
+        struct Run run = source_run(&reader, left, buffer);
+        count += scan_run(run, job->low, job->high, found + count, &above);
+        left -= run.count;
     }
     size_t place = atomic_fetch_add_explicit(&job->used, count, memory_order_relaxed);
     if (count && place + count <= job->room)
