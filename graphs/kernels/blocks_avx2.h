@@ -56,7 +56,7 @@ static inline size_t compact(__m256 x, unsigned mask, float *out) {
 
 static inline size_t block_compact(const float *x, uint64_t bits, float *out) {
     size_t count = 0;
-#pragma clang loop unroll(full)
+#pragma unroll
     for (int i = 0; i < 64; i += 8)
         count += compact(_mm256_loadu_ps(x + i), bits >> i & 255, out + count);
     return count;
@@ -65,7 +65,7 @@ static inline size_t block_compact(const float *x, uint64_t bits, float *out) {
 static inline uint64_t block_take(const float *x, float center, int32_t t, float *out, size_t *count) {
     uint64_t bits = 0;
     *count = 0;
-#pragma clang loop unroll(full)
+#pragma unroll
     for (int i = 0; i < 64; i += 8) {
         __m256 v = less(x + i, center);
         unsigned mask = lane_bits(mask_above(v, t));
@@ -75,26 +75,49 @@ static inline uint64_t block_take(const float *x, float center, int32_t t, float
     return bits;
 }
 
+/* Of 32 lanes, all ones or zero each. */
+static inline uint64_t join_masks(__m256i a, __m256i b, __m256i c, __m256i d) {
+    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    return (uint32_t)_mm256_movemask_epi8(bytes);
+}
+
+static inline uint64_t sum_lanes(__m256i x) {
+    x = _mm256_sad_epu8(x, _mm256_setzero_si256());
+    __m128i halves = _mm_add_epi64(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+    return (uint64_t)(_mm_cvtsi128_si64(halves) + _mm_extract_epi64(halves, 1));
+}
+
+/* Few of a block, one by one; three at least, so that how many they are is seldom worth a branch. */
+static inline size_t fetch_few(const float *x, float center, uint64_t bits, float *out) {
+    size_t count = (size_t)__builtin_popcountll(bits), i = 0;
+    do {
+#pragma unroll
+        for (int j = 0; j < 3; j++, i++, bits &= bits - 1)
+            out[i] = x[_tzcnt_u64(bits) & 63] - center;
+    } while (i < count);
+    return count;
+}
+
 static inline size_t block_between(const float *x, float center, int32_t low, int32_t high, float *out,
                                    size_t *above) {
-    __m256i higher = _mm256_setzero_si256();
-    size_t count = 0;
-#pragma clang loop unroll(full)
-    for (int i = 0; i < 64; i += 8) {
-        __m256 v = less(x + i, center);
+    __m256i between[8], higher = _mm256_setzero_si256();
+#pragma unroll
+    for (int i = 0; i < 8; i++) {
+        __m256 v = less(x + 8 * i, center);
         __m256i too_high = mask_above(v, high);
         higher = _mm256_sub_epi32(higher, too_high);
-        count += compact(v, lane_bits(_mm256_andnot_si256(too_high, mask_above(v, low))), out + count);
+        between[i] = _mm256_andnot_si256(too_high, mask_above(v, low));
     }
-    higher = _mm256_sad_epu8(higher, _mm256_setzero_si256());
-    __m128i halves = _mm_add_epi64(_mm256_castsi256_si128(higher), _mm256_extracti128_si256(higher, 1));
-    *above += (size_t)(_mm_cvtsi128_si64(halves) + _mm_extract_epi64(halves, 1));
-    return count;
+    *above += sum_lanes(higher);
+    uint64_t bits = join_masks(between[0], between[1], between[2], between[3]);
+    bits |= join_masks(between[4], between[5], between[6], between[7]) << 32;
+    return fetch_few(x, center, bits, out);
 }
 
 static inline size_t block_expand(const float *x, uint64_t bits, float *out) {
     size_t count = 0;
-#pragma clang loop unroll(full)
+#pragma unroll
     for (int i = 0; i < 64; i += 8) {
         unsigned mask = bits >> i & 255;
         __m256i from = load_lanes(back_lanes[mask]), none = _mm256_srai_epi32(from, 31);

@@ -111,9 +111,13 @@ static inline size_t block_expand(const float *x, uint64_t bits, float *out) {
     return count + expand_half(x + count, (uint32_t)(bits >> 32), out + 32);
 }
 
+/* (A load with a mask would be slow: hence one that compilers do not join with what follows.) */
 static inline void block_keep(const float *x, uint64_t bits, float *out) {
-    for (int i = 0; i < 64; i += 16)
-        _mm512_storeu_ps(out + i, _mm512_maskz_loadu_ps((__mmask16)(bits >> i), x + i));
+    for (int i = 0; i < 64; i += 16) {
+        __m512 v = _mm512_loadu_ps(x + i);
+        __asm__("" : "+v"(v));
+        _mm512_storeu_ps(out + i, _mm512_maskz_mov_ps((__mmask16)(bits >> i), v));
+    }
 }
 
 static inline size_t nibbles_spread(uint64_t bits, uint8_t *out, uint16_t *fours) {

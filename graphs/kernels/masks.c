@@ -28,6 +28,7 @@ static uint64_t pack_flags(const void *flags, size_t i, size_t count) {
 static uint64_t pack_positive(const void *x, size_t i, size_t count) {
     float some[64] = {0};
     const float *block = (const float *)x + i;
+    fetch_ahead(block);
     return block_positive(count < 64 ? memcpy(some, block, count * sizeof *block) : block);
 }
 

@@ -118,12 +118,6 @@ static inline struct Run source_run(struct Reader *reader, size_t most, float bu
     return run;
 }
 
-/* Asks the processor for the block that is a page ahead, where its own foresight ends. */
-static inline void fetch_ahead(const float *x) {
-    for (int i = 0; i < 64; i += 16)
-        __builtin_prefetch(x + 1024 + i);
-}
-
 /* One element. */
 static inline float source_element(const struct Source *source, size_t i) {
     if (source->is_half)

@@ -10,33 +10,46 @@
 
 enum { SAMPLE = 16384, DIGITS = 11, BINS = 1 << DIGITS };
 
-/* Counts elements by which range of 1 << shift magnitudes from `low` on they are in. */
-static void count_magnitudes(const float *x, size_t count, int32_t low, int shift, uint32_t *counts) {
+/* Counts elements, less center, by which range of 1 << shift magnitudes from `low` on they are in. */
+static void count_magnitudes(const float *x, float center, size_t count, int32_t low, int shift, uint32_t *counts) {
     for (size_t i = 0; i < count; i++)
-        counts[(magnitude(x[i]) - low) >> shift]++;
+        counts[(magnitude(x[i] - center) - low) >> shift]++;
 }
 
-/* The same of all elements of a source whose magnitudes are from `low` to `high`; zeros, if any, may be too many. */
-static void count_source(const struct Source *source, int32_t low, int32_t high, int shift, uint32_t *counts) {
+/* The same of a source of which no magnitude is below `low`. */
+static void count_all(const struct Source *source, int32_t low, int shift, uint32_t *counts) {
+    float buffer[64], center;
+    for (size_t part = 0; part < parts_of(source->n); part++) {
+        struct Reader reader = source_part(source, part);
+        for (size_t left = part_size(source->n, part); left; left -= least(left, 64)) {
+            const float *x = source_block(&reader, buffer, &center);
+            count_magnitudes(x, center, least(left, 64), low, shift, counts);
+        }
+    }
+}
+
+/* The same of the magnitudes from `low` to `high` of any source; zeros, if any, may be too many. */
+static void count_range(const struct Source *source, int32_t low, int32_t high, int shift, uint32_t *counts) {
     float buffer[64], center, found[64 + COMPACT_SLACK];
     size_t above = 0;
     for (size_t part = 0; part < parts_of(source->n); part++) {
         struct Reader reader = source_part(source, part);
         for (size_t i = 0; i < part_size(source->n, part); i += 64) {
             const float *x = source_block(&reader, buffer, &center);
-            count_magnitudes(found, block_between(x, center, low - 1, high, found, &above), low, shift, counts);
+            size_t count = block_between(x, center, low - 1, high, found, &above);
+            count_magnitudes(found, 0, count, low, shift, counts);
         }
     }
 }
 
 /* Digit by digit: in which of BINS ranges of magnitudes from `low` on the k-th largest is, then in which part of that
- * range. All magnitudes from `low` to `high` have to be in the source that are; k counts from 1. */
+ * range. No magnitude of the source is below `low` or above `high`; k counts from 1. */
 static int32_t kth_largest(const struct Source *source, size_t k, int32_t low, int32_t high) {
+    uint32_t counts[BINS] = {0};
     int width = 32 - __builtin_clz((unsigned)(high - low) | 1); /* the range, in bits */
+    int shift = width > DIGITS ? width - DIGITS : 0;
+    count_all(source, low, shift, counts);
     for (;;) {
-        int shift = width > DIGITS ? width - DIGITS : 0;
-        uint32_t counts[BINS] = {0};
-        count_source(source, low, high, shift, counts);
         int bin = (high - low) >> shift;
         for (; counts[bin] < k; bin--)
             k -= counts[bin];
@@ -44,7 +57,9 @@ static int32_t kth_largest(const struct Source *source, size_t k, int32_t low, i
         if (shift == 0)
             return low;
         high = (int32_t)least((size_t)high, (size_t)low + (1u << shift) - 1);
-        width = shift;
+        shift = shift > DIGITS ? shift - DIGITS : 0;
+        memset(counts, 0, sizeof counts);
+        count_range(source, low, high, shift, counts);
     }
 }
 
