@@ -2,6 +2,7 @@
 PYTHON ?= python3
 HOST := .venv/host
 DEVICE := .venv/device
+TENSORRT := .venv/tensorrt
 DEBIAN := build/debian
 CASES := build/kernel-cases
 PIP_INSTALL := -m pip install --quiet
@@ -9,7 +10,7 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint demo bench debian test-aarch64 test-sanitizers
+.PHONY: help setup test lint demo bench tensorrt debian test-aarch64 test-sanitizers
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -28,6 +29,8 @@ demo: setup ## Build a bundle and adapt it, start to end
 
 bench: setup ## Measure time and memory, and write the tables
 	$(HOST)/bin/python -m benchmarks.bench $(ARGS)
+
+tensorrt: $(TENSORRT)/.ready ## Install TensorRT's parser and interface, so that `make test` checks against them
 
 debian: $(DEBIAN)/.ready ## Fetch what the next two need from Debian 13, into build/
 
@@ -62,6 +65,18 @@ $(DEVICE)/.ready:
 	@echo "$(DEVICE): what a device needs, 0.2 GB ..."
 	@$(PYTHON) -m venv $(DEVICE)
 	@$(DEVICE)/bin/python $(PIP_INSTALL) numpy onnxruntime pillow
+	@touch $@
+
+# TensorRT for RTX parses and builds without a GPU. Of TensorRT 8.6 and 10.3 only the Python interface can be installed
+# without one; 8.6.1 was never published for Python 3.12.
+$(TENSORRT)/.ready:
+	$(check-python)
+	@echo "$(TENSORRT): TensorRT for RTX, and the interface of TensorRT, 0.3 GB ..."
+	@$(PYTHON) -m venv $(TENSORRT)
+	@$(TENSORRT)/bin/python $(PIP_INSTALL) numpy tensorrt-rtx-cu12==1.7.1.116
+	@$(TENSORRT)/bin/python $(PIP_INSTALL) --no-deps --target $(TENSORRT)/10.3.0 tensorrt-cu12-bindings==10.3.0
+	@$(TENSORRT)/bin/python $(PIP_INSTALL) --no-deps --target $(TENSORRT)/8.6.1 tensorrt-bindings==8.6.1 || \
+	    echo "$(TENSORRT): there is no TensorRT 8.6.1 for this Python; its tests are skipped"
 	@touch $@
 
 define check-python

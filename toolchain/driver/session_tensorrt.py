@@ -127,12 +127,12 @@ class Engine:
                 last()
 
     def _run(self, images: np.ndarray) -> np.ndarray:
-        feed, result = self._buffers[self._input], self._buffers[self._output]
+        source, result = self._buffers[self._input], self._buffers[self._output]
         if not self._context.set_input_shape(self._input, images.shape):
             raise _failure(f"the engine refuses images of shape {images.shape}")
         shape = (len(images), *self._sample(self._output))
-        np.copyto(feed.array[: images.size], images.reshape(-1))
-        self._cuda.upload(feed, images.size)
+        np.copyto(source.array[: images.size], images.reshape(-1))
+        self._cuda.upload(source, images.size)
         if not self._context.execute_async_v3(self._cuda.stream):
             raise _failure("the engine failed")
         self._cuda.download(result, math.prod(shape))
@@ -175,8 +175,12 @@ def _explicit_batch() -> int:
 def _parse(network: "tensorrt.INetworkDefinition", model: bytes) -> None:
     parser: tensorrt.OnnxParser = tensorrt.OnnxParser(network, _LOG)
     if not parser.parse(model):
-        errors: List[tensorrt.ParserError] = [parser.get_error(index) for index in range(parser.num_errors)]
-        raise EngineError(f"TensorRT {VERSION} cannot parse the model: {'; '.join(error.desc() for error in errors)}")
+        words = "; ".join(_description(parser.get_error(index)) for index in range(parser.num_errors))
+        raise EngineError(f"TensorRT {VERSION} cannot parse the model: {words}")
+
+
+def _description(error: "tensorrt.ParserError") -> str:
+    return str(error.desc())
 
 
 def _configure(config: "tensorrt.IBuilderConfig", settings: BuildSettings) -> None:
@@ -191,10 +195,10 @@ def _profile(
     builder: "tensorrt.Builder", network: "tensorrt.INetworkDefinition", max_batch: int
 ) -> "tensorrt.IOptimizationProfile":
     """Any batch from one to max_batch; one frame is what it is tuned for."""
-    images: tensorrt.ITensor = network.get_input(0)
-    sample = tuple(images.shape)[1:]
+    feed: tensorrt.ITensor = network.get_input(0)
+    sample = tuple(feed.shape)[1:]
     profile: tensorrt.IOptimizationProfile = builder.create_optimization_profile()
-    profile.set_shape(images.name, (1, *sample), (1, *sample), (max_batch, *sample))
+    profile.set_shape(feed.name, (1, *sample), (1, *sample), (max_batch, *sample))
     return profile
 
 
