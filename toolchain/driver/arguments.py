@@ -24,7 +24,7 @@ def build_parser() -> Parser:
     _add_infer(commands.add_parser("infer", help="predict with the adapted weights, or the shipped ones"))
     _add_run(commands.add_parser("run", help="predict every frame and adapt in the background"))
     _add_bench(commands.add_parser("bench", help="measure time and peak memory of adaptation steps"))
-    _add_common(commands.add_parser("selftest", help="compare this device with what the bundle recorded"))
+    _add_selftest(commands.add_parser("selftest", help="compare this device with what the bundle recorded"))
     return parser
 
 
@@ -48,6 +48,13 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
 
 def _add_infer(parser: argparse.ArgumentParser) -> None:
     _add_images(parser)
+    _add_engine(parser)
+    _add_common(parser)
+
+
+def _add_selftest(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--report", type=Path, metavar="FILE", help="write all that was found out as JSON")
+    parser.add_argument("--state", type=Path, metavar="DIR", help="folder that keeps the engine (BUNDLE-state)")
     _add_engine(parser)
     _add_common(parser)
 

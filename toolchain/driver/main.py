@@ -20,7 +20,7 @@ def main(bundle_path: str, argv: Optional[Sequence[str]] = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         options = build_parser().parse_args(arguments)
-        if options.command in ("adapt", "run", "bench"):
+        if options.command in ("adapt", "run", "bench", "selftest"):
             return_freed_memory()
         return _run(Path(bundle_path), options)
     except KeyboardInterrupt:

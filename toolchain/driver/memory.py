@@ -40,6 +40,11 @@ def measure_peak(work: Callable[[], T]) -> Tuple[T, Optional[int]]:
     return result, after["VmHWM"] - before["VmRSS"] if resettable else None
 
 
+def resident_bytes() -> Optional[int]:
+    """Of this process now; None where /proc is not."""
+    return _status().get("VmRSS")
+
+
 def _return_free_memory() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
