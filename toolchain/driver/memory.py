@@ -5,7 +5,7 @@ from typing import Callable, Dict, Optional, Tuple, TypeVar
 
 T = TypeVar("T")
 
-RETURNED = 8192
+RETURNED = 2048
 """Buffers of so many bytes and more go back to the system as soon as they are freed: each is pages of its own."""
 
 _MAP, _TRIM, _PAD = -3, -1, -2
