@@ -56,7 +56,7 @@ $(HOST)/.ready: pyproject.toml constraints.txt
 	@echo "$(HOST): torch and what the compiler needs, 6 GB ..."
 	@$(PYTHON) -m venv $(HOST)
 	@$(HOST)/bin/python $(PIP_INSTALL) --constraint constraints.txt torch torchvision
-	@$(HOST)/bin/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[host,models,evaluate,sweep,dev]'
+	@$(HOST)/bin/python $(PIP_INSTALL) --constraint constraints.txt --editable '.[host,models,evaluate,sweep,deploy,dev]'
 	@touch $@
 
 # The newest onnxruntime; the oldest that a board has, 1.19.2, is the host's.

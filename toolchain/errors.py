@@ -9,6 +9,7 @@
     ├── InputError                      images that cannot be used
     ├── DependencyError                 a package that this Python lacks
     ├── EngineError                     TensorRT or CUDA, which may fail: onnxruntime does without
+    ├── DeployError                     a device that could not be given its bundle
     └── InternalError          exit 70  our own fault
 
 A message says what happened, where, and what to do. Anything that is not a `ToolchainError` is a bug and
@@ -51,6 +52,10 @@ class DependencyError(ToolchainError):
 
 
 class EngineError(ToolchainError):
+    pass
+
+
+class DeployError(ToolchainError):
     pass
 
 

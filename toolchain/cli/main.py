@@ -12,7 +12,19 @@ from toolchain import __version__
 from toolchain.driver.output import emit
 from toolchain.errors import InternalError, ToolchainError, UsageError
 
-COMMANDS = ("build", "verify", "inspect", "bench", "evaluate", "sweep", "targets", "methods", "models", "doctor")
+COMMANDS = (
+    "build",
+    "verify",
+    "inspect",
+    "bench",
+    "evaluate",
+    "sweep",
+    "deploy",
+    "targets",
+    "methods",
+    "models",
+    "doctor",
+)
 INTERRUPTED = 130
 
 
