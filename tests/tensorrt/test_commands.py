@@ -40,7 +40,7 @@ def test_infer_predicts_with_tensorrt(stand_in: Callable[..., Any], call: Call, 
     tensorrt = stand_in(version)
     code, (found,) = call("infer", "--images", images)
     expected = tiny_numpy.infer(tiny_numpy.initial_state(), np.load(images)).argmax(axis=1).tolist()
-    assert (code, found["engine"], found["predictions"]) == (0, f"TensorRT {version}", expected)
+    assert (code, found["engine"], found["predictions"]) == (0, f"TensorRT {version} fp32", expected)
     assert not tensorrt.violations
 
 
@@ -48,7 +48,7 @@ def test_infer_predicts_with_tensorrt(stand_in: Callable[..., Any], call: Call, 
 def test_run_refits_and_goes_on(stand_in: Callable[..., Any], call: Call, images: Path, version: str) -> None:
     tensorrt = stand_in(version)
     code, events = call("run", "--images", images, "--learning-rate", 3, "--prune-ratio", 0)
-    assert code == 0 and events[-1]["engine"] == f"TensorRT {version}"
+    assert code == 0 and events[-1]["engine"] == f"TensorRT {version} fp32"
     assert (events[-1]["frames"], events[-1]["steps"], events[-1]["refits"]) == (10, 3, 3)
     _, (engine,) = call("infer", "--images", images)
     _, (without,) = call("infer", "--images", images, "--engine", "onnxruntime")
@@ -63,7 +63,7 @@ def test_selftest_reports_the_engine(stand_in: Callable[..., Any], call: Call, v
     assert code == 0 and found["engine_error"] is None
     assert found["versions"]["tensorrt"] == version and found["versions"]["cuda"] == "libcudart 11.4"
     assert found["versions"]["gpu"] == "Stand-in, sm_72, 6 multiprocessors"
-    assert found["measured"]["engine"] == f"TensorRT {version}"
+    assert found["measured"]["engine"] == f"TensorRT {version} fp32"
     assert not tensorrt.violations
 
 

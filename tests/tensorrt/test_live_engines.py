@@ -1,8 +1,10 @@
 """Live refit against a strict stand-in for TensorRT, which computes with onnxruntime. Says nothing of the real one."""
 
 import ctypes
+import json
 import os
 import random
+import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests.driver import tiny_numpy
-from tests.driver.tiny_bundle import random_images
+from tests.driver.tiny_bundle import manifest, random_images, write_manifest
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.inference import InferenceModel
 from toolchain.driver.predictor import Choice, open_predictor
@@ -167,3 +169,20 @@ def test_batches_larger_than_the_engine_takes_are_split(
     device, images = Device(shipped, tmp_path), random_images(11)
     assert device.predictor.predict(images).shape == (11, 5)
     assert device.difference(images) <= LIMIT
+
+
+def test_where_half_precision_fails_float32_is_tried(
+    stand_in: Callable[..., Any], shipped: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both plans are kept, so that the next start builds neither."""
+    bundle = Path(shutil.copytree(shipped, tmp_path / "half"))
+    recipe = json.loads((bundle / "infer/tensorrt.json").read_text())
+    (bundle / "infer/tensorrt.json").write_text(json.dumps({**recipe, "precision": "fp16"}))
+    write_manifest(bundle, manifest())
+    tensorrt = stand_in()
+    assert Device(bundle, tmp_path / "state").predictor.engine == "TensorRT 8.5.2 fp16"
+    tensorrt.broken.add(tensorrt.BuilderFlag.FP16)
+    for _ in range(2):
+        assert Device(bundle, tmp_path / "state").predictor.engine == "TensorRT 8.5.2 fp32"
+        assert "computing in float32 instead of fp16" in capsys.readouterr().err
+    assert len(tensorrt.builds) == 2

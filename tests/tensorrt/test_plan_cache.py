@@ -49,7 +49,7 @@ def test_damaged_engine_is_built_again(
     if damage is None:
         key = plan.name
         cache = PlanCache(tmp_path / "engine")
-        cache.save("plan", {}, b"whole, and of no TensorRT")
+        cache.save("plan-fp32", {}, b"whole, and of no TensorRT")
         plans(tmp_path)[0].rename(plan.with_name(key))
     else:
         plan.write_bytes(damage)

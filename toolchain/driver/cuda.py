@@ -16,8 +16,8 @@ from toolchain.errors import EngineError
 
 AUTO, LIBCUDART, CUDA_PYTHON, PYCUDA = "auto", "libcudart", "cuda-python", "pycuda"
 LIBRARY_VARIABLE = "TOOLCHAIN_LIBCUDART"
-_NAMES = ("libcudart.so", "libcudart.so.11.0", "libcudart.so.12", "libcudart.so.13")
-_LIBRARIES = (*_NAMES, "/usr/local/cuda/lib64/libcudart.so")
+_FOLDER = "/usr/local/cuda/lib64/"
+_LIBRARIES = [f"{folder}libcudart.so{end}" for folder in ("", _FOLDER) for end in ("", ".11.0", ".12", ".13")]
 _MAPPED, _DEFAULT_DIRECTION = 2, 4  # cudaHostAllocMapped, cudaMemcpyDefault
 _PROCESSORS, _INTEGRATED, _CAN_MAP, _MAJOR, _MINOR = 16, 18, 19, 75, 76  # of cudaDeviceAttr
 
@@ -223,8 +223,10 @@ class _PyCuda(Cuda):
         return str(self._device.name())
 
     def attribute(self, number: int) -> int:
-        """The driver's numbers are the runtime's."""
-        return int(self._device.get_attribute(self._driver.device_attribute.values[number]))
+        if number in (_MAJOR, _MINOR):
+            return int(self._device.compute_capability()[number - _MAJOR])
+        names = {_PROCESSORS: "MULTIPROCESSOR_COUNT", _INTEGRATED: "INTEGRATED", _CAN_MAP: "CAN_MAP_HOST_MEMORY"}
+        return int(self._device.get_attribute(getattr(self._driver.device_attribute, names[number])))
 
     def buffer(self, elements: int) -> Buffer:
         flags = self._driver.host_alloc_flags.DEVICEMAP

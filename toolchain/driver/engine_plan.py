@@ -14,25 +14,25 @@ from toolchain.driver.session_tensorrt import VERSION, BuildSettings, build_plan
 class PlanStore:
     """For one model on one device. folder: of the adapted state; where it is read-only, the user's cache is used."""
 
-    def __init__(self, model: InferenceModel, device: str, folder: Path) -> None:
+    def __init__(self, model: InferenceModel, device: str, folder: Path, precision: str) -> None:
+        """Finds the plan, or builds it. Raises EngineError."""
         self._model = model
-        self._settings = BuildSettings(model.recipe.precision, model.max_batch)
+        self._settings = BuildSettings(precision, model.max_batch)
         self._machine = {"tensorrt": VERSION, "device": device}
         self._cache = PlanCache(folder / "engine", user_cache() / folder.name)
+        self._kind = f"plan-{precision}"
+        self.plan = self._cache.load(self._kind, self._facts()) or b""
+        if not self.plan:
+            self.build()
 
-    def load(self) -> bytes:
-        """From the cache or, where it has none, built. Raises EngineError."""
-        return self._cache.load("plan", self._facts()) or self.build()
-
-    def build(self) -> bytes:
+    def build(self) -> None:
         """Takes minutes on a board. Raises EngineError."""
         progress("building the TensorRT engine of this device, once")
         timing = self._cache.load("timings", self._machine) or b""
-        plan, timing = build_plan(self._model.content, self._settings, timing)
+        self.plan, timing = build_plan(self._model.content, self._settings, timing)
         self._cache.save("timings", self._machine, timing)
-        self._cache.save("plan", self._facts(), plan)
+        self._cache.save(self._kind, self._facts(), self.plan)
         progress("")
-        return plan
 
     def _facts(self) -> Dict[str, Any]:
         digest = hashlib.sha256(self._model.content).hexdigest()

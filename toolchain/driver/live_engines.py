@@ -35,25 +35,26 @@ class LiveEngines:
     """
 
     def __init__(
-        self, model: InferenceModel, weights: Tensors, threads: Optional[int], first: Engine, make: Make
+        self, model: InferenceModel, weights: Tensors, precision: str, threads: Optional[int], make: Make
     ) -> None:
-        """make: opens another. Raises EngineError for engines that do not compute what onnxruntime does."""
+        """make: opens an engine of this precision. Raises EngineError if it does not compute what onnxruntime does."""
+        engines = (make(), make())
+        prove(engines, model, weights, precision, threads)
         self._model = model
+        self._weights = weights
+        self._precision = precision
         self._threads = threads
         self._make = make
         self._constants = model.constants()
-        engines = (first, make())
-        prove(engines, model, weights, threads)
         self._slots = (_Slot(engines[0]), _Slot(engines[1]))
+        self._active: Optional[_Slot] = self._slots[0]
         self._switch = threading.Lock()
         self._failures = 0
-        self._weights = weights
         self._spare: Optional[OnnxPredictor] = None
-        self._active: Optional[_Slot] = self._slots[0]
 
     @property
     def engine(self) -> str:
-        return f"TensorRT {VERSION}" if self._active else OnnxPredictor.engine
+        return f"TensorRT {VERSION} {self._precision}" if self._active else OnnxPredictor.engine
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Logits of the active engine or, where it fails, of onnxruntime with the same weights."""
@@ -114,17 +115,26 @@ class LiveEngines:
 
 
 def open_engines(model: InferenceModel, weights: Tensors, choice: Choice) -> LiveEngines:
-    """Engines of this device, from its cache or built now. Raises EngineError."""
+    """In the precision of the recipe or, where that fails, in float32. Raises EngineError."""
     check_version()
-    store = PlanStore(model, open_cuda(choice.cuda).device, choice.folder)
-    plan = store.load()
+    wanted = model.recipe.precision
+    if wanted != "fp32":
+        try:
+            return _open(model, weights, choice, wanted)
+        except EngineError as error:
+            warn(f"{error}: computing in float32 instead of {wanted}")
+    return _open(model, weights, choice, "fp32")
+
+
+def _open(model: InferenceModel, weights: Tensors, choice: Choice, precision: str) -> LiveEngines:
+    """Engines of this device, from its cache or built now."""
+    store = PlanStore(model, open_cuda(choice.cuda).device, choice.folder, precision)
 
     def make() -> Engine:
-        return Engine(plan, open_cuda(choice.cuda), model.max_batch)
+        return Engine(store.plan, open_cuda(choice.cuda), model.max_batch)
 
     try:
-        first = make()
+        make().close()
     except EngineError:
-        plan = store.build()
-        first = make()
-    return LiveEngines(model, weights, choice.threads, first, make)
+        store.build()
+    return LiveEngines(model, weights, precision, choice.threads, make)

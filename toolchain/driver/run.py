@@ -42,7 +42,7 @@ class _Frames:
 
     def __init__(self, predictor: Predictor, learner: Learner, batch: int, as_json: bool) -> None:
         self.seconds: List[float] = []
-        self.unlearnt = 0
+        self.arrived = self.unlearnt = 0
         self._predictor = predictor
         self._learner = learner
         self._batch = batch
@@ -54,6 +54,7 @@ class _Frames:
         None: stored images wait for the learner, so that it sees all of them."""
         started = time.perf_counter()
         for index, frame in enumerate(batches(images, 1)):
+            self.arrived += 1
             arrived = time.perf_counter() if rate is None else _wait_until(started + index / rate)
             self._predict(index, frame, arrived)
             self._gather(frame, rate is not None)
@@ -105,8 +106,8 @@ def _summary(frames: _Frames, learner: Learner, engine: str) -> Tuple[Dict[str, 
     latency = percentiles(frames.seconds)
     result = {
         "event": "summary",
-        "frames": len(frames.seconds),
-        "dropped": 0,
+        "frames": frames.arrived,
+        "dropped": frames.arrived - len(frames.seconds),
         "unlearnt": frames.unlearnt,
         "steps": learner.steps,
         "skipped": learner.skipped,
@@ -114,5 +115,5 @@ def _summary(frames: _Frames, learner: Learner, engine: str) -> Tuple[Dict[str, 
         "latency_ms": latency,
         "engine": engine,
     }
-    counts = f"{len(frames.seconds)} frames, none dropped; {learner.steps} steps, {learner.refits} refits"
+    counts = f"{frames.arrived} frames, {result['dropped']} dropped; {learner.steps} steps, {learner.refits} refits"
     return result, f"{engine}: {counts}\nlatency  {in_words(latency)}"

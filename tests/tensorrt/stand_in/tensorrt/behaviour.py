@@ -13,6 +13,9 @@ faults: dict[str, int] = {}
 ignored: set[str] = set()
 """Weights that a refit silently leaves as they were."""
 
+broken: set["BuilderFlag"] = set()
+"""Engines built with one of these flags compute NaN."""
+
 builds: list[str] = []
 """SHA-256 of every model that an engine was built for."""
 

@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from .behaviour import VERSION, BuilderFlag, DataType, ILogger, TensorIOMode, fails, ignored, violations
+from .behaviour import VERSION, BuilderFlag, DataType, ILogger, TensorIOMode, broken, fails, ignored, violations
 
 _OPERANDS = {"Conv": (1, 2), "Gemm": (1, 2), "MatMul": (1,), "Add": (0, 1), "Mul": (0, 1)}
 _FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -105,6 +105,8 @@ class ICudaEngine:
 
     def _rounded(self, logits: np.ndarray) -> np.ndarray:
         """To the 10 bits of mantissa that float16 and TF32 have."""
+        if broken & self.flags:
+            return np.full_like(logits, np.nan)
         if {BuilderFlag.FP16, BuilderFlag.TF32} & self.flags:
             return (logits.view(np.int32) & ~0x1FFF).view(np.float32)
         return logits
