@@ -1,7 +1,7 @@
 """Contestants on streams of batches: what they predicted, and what that took."""
 
 import statistics
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,23 +43,31 @@ class Tally:
 
 @dataclass
 class Record:
-    """tallies: one a visit. steps: what the bundle's driver said of each batch; visits: which it showed."""
+    """tallies: one a visit. steps: what the bundle's driver said of each batch; visits: which it showed; sizes: its
+    images."""
 
     tallies: list[Tally]
     steps: list[Mapping[str, Any]] = field(default_factory=list)
     visits: list[set[int]] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
 
     def of_visit(self, visit: int, fact: str) -> list[float]:
         """A fact of every batch that showed the visit and was not skipped."""
         shown = (step for step, visits in zip(self.steps, self.visits, strict=True) if visit in visits)
-        return [step[fact] for step in shown if step.get(fact) is not None]
+        return _known(fact, shown)
 
     def of_all(self, fact: str) -> list[float]:
-        return [step[fact] for step in self.steps if step.get(fact) is not None]
+        """A fact of every batch that was not skipped and is as large as the largest."""
+        whole = max(self.sizes, default=0)
+        return _known(fact, (step for step, size in zip(self.steps, self.sizes, strict=True) if size == whole))
 
     @property
     def skipped(self) -> int:
         return sum("skipped" in step for step in self.steps)
+
+
+def _known(fact: str, steps: Iterable[Mapping[str, Any]]) -> list[float]:
+    return [step[fact] for step in steps if step.get(fact) is not None]
 
 
 def run(bundle: Path, plan: Plan, settings: Settings, announce: Announce = lambda shown, error: None) -> Record:
@@ -89,6 +97,7 @@ def _note(record: Record, plan: Plan, batch: Batch, outcome: Outcome, eager: Out
         record.tallies[visit].add(wrong[part], wrong_eager[part], differing[part])
     record.steps.append(outcome.facts)
     record.visits.append(set(_visits(batch)))
+    record.sizes.append(len(batch.images))
 
 
 def _visits(batch: Batch) -> Iterator[int]:
@@ -110,6 +119,7 @@ def summary(record: Record, plan: Plan, eager: bool) -> dict[str, Any]:
         "mean_error": _mean([row["error"] for row in rows]),
         "error_of_round": [_mean([row["error"] for row in rows if row["round"] == number]) for number in rounds],
         "peak_step_bytes": max(peaks) if peaks else None,
+        "predicted_peak_bytes": max(record.of_all("predicted_peak_bytes"), default=None),
         "kept_bytes": _mean(record.of_all("kept_bytes")),
         "most_kept_bytes": max(record.of_all("kept_bytes"), default=None),
         "dense_bytes": max(record.of_all("dense_bytes"), default=None),

@@ -1,0 +1,201 @@
+"""Every method on corrupted CIFAR-10, as a page of tables and curves in benchmarks/results.
+
+    python -m benchmarks.methods CIFAR10.npz --resnet56 resnet56.th [--parts table curve rounds batches cache]
+                                 [--models ...] [--methods ...] [--images 2000] [--ray ADDRESS] [--write-only]
+
+`benchmarks/obtain_cifar10.py` makes the .npz; --resnet56 names a trained checkpoint of the CIFAR ResNet-56, as
+github.com/akamaster/pytorch_resnet_cifar10 publishes. Every result is kept in --output (default build/methods), so that
+the same command goes on where it was interrupted, and a part of it all can be had first:
+
+    table     15 corruptions at severity 5, one after the other: error of bundle and eager twin, memory and time
+    curve     SURGEON against one ratio everywhere, at equal kept bytes
+    rounds    all corruptions ten times over, a quarter of the images: who drifts
+    batches   1, 8 and 64 images a step
+    cache     ResNeXt-29 at batch 8: bytes kept, beside the figures that SURGEON's paper counts
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.equal_bytes import budgets, ratio_for
+from benchmarks.methods_cache import cache_figures
+from benchmarks.methods_page import write_page
+from toolchain.driver.output import progress, warn
+from toolchain.errors import ToolchainError
+from toolchain.evaluation.evaluate import Shown
+from toolchain.evaluation.settings import Settings
+from toolchain.evaluation.sweep.campaign import carry_out
+from toolchain.evaluation.sweep.trial import Trial, build_bundle, read_result
+from toolchain.evaluation.sweep.workers import Workers, open_ray, work_here
+from toolchain.methods import METHODS
+
+RESULTS = Path(__file__).parent / "results"
+MODELS = ("cifar_resnet20", "cifar_resnet56")
+BATCH, ROUNDS, SEVERITY = 50, 10, 5
+FULL_RATE = 2e-4
+"""Of the methods that train every layer by entropy. The paper's, 2.2e-5, is for WRN-28-10 at batch 200 and five times
+as many images, and moves these smaller nets too little to tell it from batch statistics."""
+
+RATES = {"full": FULL_RATE, "static": FULL_RATE, "surgeon": FULL_RATE}
+"""Learning rates other than the methods' own."""
+
+Document = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Where and on what all parts are measured."""
+
+    data: Path
+    folder: Path
+    workers: Workers
+    models: Sequence[str]
+    methods: Sequence[str]
+    weights: dict[str, str]
+    images: int
+    python: str
+
+    def trial(self, model: str, method: str, shown: Shown, **settings: Any) -> Trial:
+        build = {"model": model, "target": "host", "method": method, "batch": BATCH}
+        if model in self.weights:
+            build["weights"] = self.weights[model]
+        rate = RATES.get(method)
+        return Trial(build, shown, Settings(python=self.python, **{"learning_rate": rate, **settings}), method)
+
+    def shown(self, images: int, **chosen: Any) -> Shown:
+        return Shown(self.data, **{"images": images, "batch": BATCH, "severity": SEVERITY, **chosen})
+
+    def results(self, trials: Sequence[Trial]) -> list[Document]:
+        """Of those that could be had."""
+        campaign = carry_out(trials, self.folder, self.workers, progress)
+        for name, error in campaign.failed.items():
+            warn(f"{name}: {error}")
+        return [read_result(trial, campaign.folder) for trial in campaign.finished]
+
+    def bundle(self, trial: Trial) -> Path:
+        build_bundle(trial, self.folder)
+        return trial.bundle(self.folder)
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        return ((model, method) for model in self.models for method in self.methods)
+
+
+def table(ground: Ground) -> list[Document]:
+    shown = ground.shown(ground.images)
+    return ground.results([ground.trial(*pair, shown, eager=True) for pair in ground.pairs()])
+
+
+def curve(ground: Ground) -> list[Document]:
+    """SURGEON at its own ratios and in four budgets, and for each of the five the one ratio that keeps as much."""
+    found = []
+    for model in ground.models:
+        shown = ground.shown(ground.images)
+        own = ground.trial(model, "surgeon", shown)
+        surgeon = ground.results([own])
+        limits = budgets(ground.bundle(own), BATCH, surgeon)
+        surgeon += ground.results([ground.trial(model, "surgeon", shown, budget=limit) for limit in limits])
+        static = ground.bundle(ground.trial(model, "static", shown))
+        ratios = [ratio_for(static, BATCH, document["kept_bytes"]) for document in surgeon]
+        alike = [ground.trial(model, "static", shown, prune_ratio=f"{ratio:.6f}") for ratio in ratios]
+        found += [*surgeon, *ground.results(alike)]
+    return found
+
+
+def rounds(ground: Ground) -> list[Document]:
+    shown = ground.shown(max(1, ground.images // 4), rounds=ROUNDS)
+    found = ground.results([ground.trial(*pair, shown) for pair in ground.pairs()])
+    return [{**document, "rows": []} for document in found]
+
+
+def batches(ground: Ground) -> list[Document]:
+    """Three corruptions; the learning rate falls with the batch, as the number of steps rises."""
+    names = ("gaussian_noise", "defocus_blur", "contrast")
+    trials = []
+    for batch in (1, 8, 64):
+        shown = ground.shown(max(1, ground.images // 8), corruptions=names, batch=batch)
+        trials += [ground.trial(*pair, shown) for pair in ground.pairs()]
+    return ground.results(trials)
+
+
+def cache(ground: Ground) -> list[Document]:
+    return cache_figures(ground.data, ground.folder, ground.methods, ground.python)
+
+
+PARTS: dict[str, Callable[[Ground], list[Document]]] = {
+    "table": table,
+    "curve": curve,
+    "rounds": rounds,
+    "batches": batches,
+    "cache": cache,
+}
+
+
+def main() -> None:
+    options = parse_arguments()
+    path = options.results / "methods.json"
+    document: dict[str, list[Document]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    if not options.write_only:
+        with _workers(options.ray) as workers:
+            ground = _ground(options, workers)
+            for part in options.parts:
+                document[part] = _merged(document.get(part, []), PARTS[part](ground))
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    progress("")
+    write_page(document, path.with_suffix(".md"))
+
+
+def _ground(options: argparse.Namespace, workers: Workers) -> Ground:
+    weights = {} if options.resnet56 is None else {"cifar_resnet56": str(options.resnet56)}
+    chosen = (options.models, options.methods, weights, options.images, options.device_python)
+    return Ground(options.data, options.output, workers, *chosen)
+
+
+def _merged(before: list[Document], after: list[Document]) -> list[Document]:
+    """What was measured anew replaces what was measured before under the same conditions."""
+    fresh = {_conditions(document) for document in after}
+    return sorted([*(one for one in before if _conditions(one) not in fresh), *after], key=_conditions)
+
+
+def _conditions(document: Document) -> tuple[str, ...]:
+    names = ("model", "label", "batch", "rounds", "prune_ratio", "budget", "seed", "learning_rate")
+    return tuple(str(document.get(name)) for name in names)
+
+
+@contextmanager
+def _workers(address: str | None) -> Iterator[Workers]:
+    if address is None:
+        yield work_here
+        return
+    with open_ray(address) as workers:
+        yield workers
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--images", type=int, default=2000, help="of each corruption in the table")
+    parser.add_argument("--resnet56", type=Path, metavar="FILE")
+    parser.add_argument("--output", type=Path, default=Path("build/methods"), help="bundles and single results")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="where the page goes")
+    parser.add_argument("--device-python", default=sys.executable, help="what runs the bundles")
+    parser.add_argument("--ray", metavar="ADDRESS")
+    parser.add_argument("--write-only", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ToolchainError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,47 @@
+"""The page of all methods, from made-up figures."""
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.methods import _merged
+from benchmarks.methods_page import write_page
+
+MIB = 1 << 20
+
+
+def document(label: str, error: float, **chosen: Any) -> dict[str, Any]:
+    row = {"round": 1, "corruption": "fog", "severity": 5, "images": 2000, "error": error}
+    return {
+        **{"model": "cifar_resnet20", "label": label, "batch": 50, "seed": 0, "learning_rate": 2e-4, "budget": None},
+        **{"mean_error": error, "mean_eager_error": error + 0.25, "differing_predictions": 0.015, "rows": [row]},
+        **{"kept_bytes": 12 * MIB, "dense_bytes": 48 * MIB, "peak_step_bytes": 20 * MIB, "cpu_seconds": 0.25},
+        **{"error_of_round": [error, error + 1], "rounds": 2, "prune_ratio": "auto", "versions": {"torch": "2"}},
+        **{"bundle_versions": {"numpy": "2"}, "processor": "a processor", "processors": 2, **chosen},
+    }
+
+
+def test_page_says_what_was_measured(tmp_path: Path) -> None:
+    rows = [document("full", 28.5), document("surgeon", 29.0)]
+    curve = [document("surgeon", 30.0, budget=18 * MIB), document("static", 31.0, prune_ratio="0.8")]
+    cached = {"model": "r", "label": "tent", "published_bytes": 109 * MIB, "kept_bytes_by_their_rule": 109.0 * MIB}
+    cached |= {"kept_bytes": 120 * MIB, "dense_bytes": 200 * MIB, "peak_step_bytes": 150 * MIB}
+    parts = {"table": rows, "curve": curve, "rounds": rows, "batches": rows, "cache": [cached]}
+    write_page(parts, tmp_path / "methods.md")
+    page = (tmp_path / "methods.md").read_text()
+    assert "| surgeon | 29.00 | 29.25 | -0.25 | 1.50 % | 12.0 MiB | 25.0 % | 20.0 MiB | 0.25 | 0.0002 |" in page
+    assert "| static | 12.0 MiB | 31.00 | – | 0.8 |" in page
+    assert "| surgeon | 29.0 | 30.0 |" in page
+    assert "| tent | 109.0 MiB | 109.0 MiB | 120.0 MiB | 200.0 MiB | 150.0 MiB |" in page
+    assert page.count("a processor") == 1
+    pictures = ("corruptions", "memory", "curve", "rounds")
+    assert all((tmp_path / f"methods-cifar_resnet20-{name}.svg").stat().st_size for name in pictures)
+
+
+def test_what_is_measured_anew_replaces_what_was() -> None:
+    before = [document("full", 28.5), document("tent", 27.0)]
+    merged = _merged(before, [document("tent", 26.0), document("tent", 25.0, batch=8)])
+    assert [(one["label"], one["batch"], one["mean_error"]) for one in merged] == [
+        ("full", 50, 28.5),
+        ("tent", 50, 26.0),
+        ("tent", 8, 25.0),
+    ]
