@@ -1,5 +1,6 @@
 """`run` on the tiny bundle: every frame predicted, batches learnt from in the background, refits in between."""
 
+import io
 import json
 import signal
 import subprocess
@@ -69,6 +70,24 @@ def test_frames_of_a_camera_do_not_wait_for_the_learner(shipped: Path, tmp_path:
     (summary,) = found["summary"]
     assert summary["frames"] == 2000 and summary["dropped"] == 0
     assert summary["steps"] + summary["unlearnt"] == 2000 and summary["unlearnt"] > 0
+
+
+def test_frames_come_through_a_pipe(shipped: Path) -> None:
+    pipe = io.BytesIO()
+    for count in (1, 3, 8):
+        np.save(pipe, random_images(count, seed=count))
+    command = [device_python(), "-I", str(shipped), "run", "--images", "-", "--no-save", "--json"]
+    done = subprocess.run(command, env=ENVIRONMENT, input=pipe.getvalue(), capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = events(done.stdout.decode())
+    (summary,) = found["summary"]
+    assert [frame["frame"] for frame in found["frame"]] == list(range(12))
+    assert 4 * summary["steps"] + summary["unlearnt"] == 12
+
+
+def test_pipe_has_its_own_pace(shipped: Path) -> None:
+    done = run(shipped, "run", "--images", "-", "--fps", "5", "--no-save")
+    assert done.returncode == 2 and "leave --fps out" in done.stderr
 
 
 def test_batch_that_cannot_be_learnt_from_is_skipped(shipped: Path, tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ def _plan(model: bytes, max_batch: int) -> bytes:
     config.add_optimization_profile(session_tensorrt._profile(builder, network, max_batch))
     session_tensorrt._use_timings(config, b"")
     plan = builder.build_serialized_network(network, config)
+    bytes(config.get_timing_cache().serialize())
     if plan is None:
         raise session_tensorrt._failure("the engine could not be built")
     return bytes(plan)

@@ -37,7 +37,7 @@ def _add_adapt(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
-    _add_images(parser)
+    _add_images(parser, ", or - for frames as .npy arrays on standard input")
     parser.add_argument("--every", type=_positive, default=1, metavar="K", help="steps between refits (1)")
     parser.add_argument("--fps", type=_frequency, metavar="F", help="frames a second (as fast as steps follow)")
     _add_step(parser)

@@ -1,15 +1,15 @@
 """How long predictions took."""
 
-from typing import Dict, List
+from typing import Dict, Iterable
 
 import numpy as np
 
 PERCENTILES = (50, 90, 99)
 
 
-def percentiles(seconds: List[float]) -> Dict[str, float]:
+def percentiles(seconds: Iterable[float]) -> Dict[str, float]:
     """Milliseconds within which so many percent of the predictions came: p50, p90, p99, and max for all of them."""
-    milliseconds = 1000 * np.array(seconds or [0.0])
+    milliseconds = 1000 * np.array([*seconds] or [0.0])
     found = np.percentile(milliseconds, PERCENTILES)
     return {**{f"p{p}": float(value) for p, value in zip(PERCENTILES, found)}, "max": float(milliseconds.max())}
 

@@ -2,15 +2,17 @@
 
 import signal
 import time
+from collections import deque
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Deque, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
 
 from toolchain.driver.adaptation import Adapter, settings_from
 from toolchain.driver.bundle import Bundle
-from toolchain.driver.images import ImageSource, batches, open_images
+from toolchain.driver.image_stream import STANDARD_INPUT, stream_batches
+from toolchain.driver.images import batches, open_images
 from toolchain.driver.inference import InferenceModel
 from toolchain.driver.latency import in_words, percentiles
 from toolchain.driver.learner import Learner
@@ -19,51 +21,66 @@ from toolchain.driver.predictor import Predictor, choice_from, open_predictor
 from toolchain.driver.saver import Saver
 from toolchain.driver.state import open_state
 from toolchain.driver.step import Step
+from toolchain.errors import UsageError
+
+REMEMBERED = 100_000
+"""Frames, the last ones, whose latency the percentiles are of."""
 
 
 def run(path: Path, options: Any) -> int:
     """Print one result a frame, a step and a refit, and a summary. SIGUSR1 asks for a refit."""
     bundle = Bundle(path)
     settings = settings_from(options, bundle.manifest)
-    images = open_images(options.images, bundle.manifest.model)
+    source, live = _open_frames(bundle, options)
     step, model = Step(bundle, options.threads, options.operators), InferenceModel(bundle)
     saver = Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
     learner = Learner(Adapter(bundle.manifest, step, settings), saver, options.every, options.json)
     predictor = open_predictor(model, step.state, choice_from(options, bundle))
     frames = _Frames(predictor, learner, options.batch or bundle.manifest.batch, options.json)
     with _learning(learner, lambda: predictor.refit(model.weights(step.state))):
-        frames.watch(images, options.fps)
+        frames.watch(source, options.fps, live)
     emit(*_summary(frames, learner, predictor.engine), options.json)
     return 0
+
+
+def _open_frames(bundle: Bundle, options: Any) -> Tuple[Iterator[np.ndarray], bool]:
+    """Frames float32 [1, C, H, W], and whether they come as from a camera, which waits for nobody."""
+    facts = bundle.manifest.model
+    if str(options.images) != STANDARD_INPUT:
+        return batches(open_images(options.images, facts), 1), options.fps is not None
+    if options.fps is not None:
+        raise UsageError(f"--images {STANDARD_INPUT} takes frames as they come: leave --fps out")
+    return (batch[i : i + 1] for batch in stream_batches(facts) for i in range(len(batch))), True
 
 
 class _Frames:
     """What becomes of each frame: a prediction at once, and a place in a batch for the learner."""
 
     def __init__(self, predictor: Predictor, learner: Learner, batch: int, as_json: bool) -> None:
-        self.seconds: List[float] = []
-        self.arrived = self.unlearnt = 0
+        self.seconds: Deque[float] = deque(maxlen=REMEMBERED)
+        self.arrived = self.predicted = self.unlearnt = 0
         self._predictor = predictor
         self._learner = learner
         self._batch = batch
         self._json = as_json
         self._gathered: List[np.ndarray] = []
 
-    def watch(self, images: ImageSource, rate: Optional[float]) -> None:
-        """rate: frames a second, as from a camera: batches that the learner has no time for are not learnt from.
-        None: stored images wait for the learner, so that it sees all of them."""
+    def watch(self, source: Iterator[np.ndarray], rate: Optional[float], live: bool) -> None:
+        """rate: frames a second; None: as they come. live: batches that the learner has no time for are not learnt
+        from; else frames wait for the learner, so that it sees all of them."""
         started = time.perf_counter()
-        for index, frame in enumerate(batches(images, 1)):
+        for index, frame in enumerate(source):
             self.arrived += 1
             arrived = time.perf_counter() if rate is None else _wait_until(started + index / rate)
             self._predict(index, frame, arrived)
-            self._gather(frame, rate is not None)
+            self._gather(frame, live)
             self._learner.check()
         self._hand_over(live=False)
 
     def _predict(self, index: int, frame: np.ndarray, arrived: float) -> None:
         label = int(self._predictor.predict(frame)[0].argmax())
         self.seconds.append(time.perf_counter() - arrived)
+        self.predicted += 1
         result = {"event": "frame", "frame": index, "prediction": label, "seconds": self.seconds[-1]}
         emit(result, f"frame {index}  {label}", self._json)
 
@@ -107,7 +124,7 @@ def _summary(frames: _Frames, learner: Learner, engine: str) -> Tuple[Dict[str, 
     result = {
         "event": "summary",
         "frames": frames.arrived,
-        "dropped": frames.arrived - len(frames.seconds),
+        "dropped": frames.arrived - frames.predicted,
         "unlearnt": frames.unlearnt,
         "steps": learner.steps,
         "skipped": learner.skipped,
