@@ -11,8 +11,9 @@ from tests.driver.tiny_bundle import ROOT
 DRIVER = ROOT / "toolchain/driver"
 FILES = [*sorted(DRIVER.glob("*.py")), ROOT / "toolchain/errors.py", ROOT / "toolchain/__init__.py"]
 STANDARD = {
-    "argparse", "collections", "contextlib", "ctypes", "dataclasses", "fcntl", "hashlib", "importlib", "json", "math", "os",
-    "pathlib", "platform", "re", "signal", "statistics", "subprocess", "sys", "threading", "time", "traceback", "typing",
+    "argparse", "collections", "contextlib", "ctypes", "dataclasses", "fcntl", "hashlib", "importlib", "json",
+    "math", "os", "pathlib", "platform", "re", "signal", "statistics", "subprocess", "sys", "threading",
+    "time", "traceback", "typing",
 }  # fmt: skip
 ONLY_IN = {"onnxruntime": "session_onnxruntime.py", "tensorrt": "session_tensorrt.py", "PIL": "images.py"}
 
