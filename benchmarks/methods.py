@@ -1,7 +1,8 @@
 """Every method on corrupted CIFAR-10, as a page of tables and curves in benchmarks/results.
 
     python -m benchmarks.methods CIFAR10.npz --resnet56 resnet56.th [--parts table curve rounds batches cache]
-                                 [--models ...] [--methods ...] [--images 2000] [--ray ADDRESS] [--write-only]
+                                 [--models ...] [--methods ...] [--images 2000] [--source FILE.npz]
+                                 [--ray ADDRESS] [--write-only]
 
 `benchmarks/obtain_cifar10.py` makes the .npz; --resnet56 names a trained checkpoint of the CIFAR ResNet-56, as
 github.com/akamaster/pytorch_resnet_cifar10 publishes. Every result is kept in --output (default build/methods), so that
@@ -45,6 +46,15 @@ as many images, and moves these smaller nets too little to tell it from batch st
 RATES = {"full": FULL_RATE, "static": FULL_RATE, "surgeon": FULL_RATE}
 """Learning rates other than the methods' own."""
 
+ENTRIES: dict[str, dict[str, Any]] = {
+    **{name: {"method": name} for name in METHODS},
+    "surgeon bn": {"method": "surgeon", "train": "bn"},
+}
+"""What each entry asks of `build`."""
+
+SOURCED = ("eata", "ecotta")
+"""Methods that see images of the training set when a bundle is built."""
+
 Document = dict[str, Any]
 
 
@@ -58,15 +68,18 @@ class Ground:
     models: Sequence[str]
     methods: Sequence[str]
     weights: dict[str, str]
+    source: Path
     images: int
     python: str
 
-    def trial(self, model: str, method: str, shown: Shown, **settings: Any) -> Trial:
-        build = {"model": model, "target": "host", "method": method, "batch": BATCH}
+    def trial(self, model: str, entry: str, shown: Shown, **settings: Any) -> Trial:
+        build = {"model": model, "target": "host", "batch": BATCH, **ENTRIES[entry]}
         if model in self.weights:
             build["weights"] = self.weights[model]
-        rate = RATES.get(method)
-        return Trial(build, shown, Settings(python=self.python, **{"learning_rate": rate, **settings}), method)
+        if build["method"] in SOURCED:
+            build["source"] = str(self.source)
+        chosen = {"learning_rate": RATES.get(entry), **settings}
+        return Trial(build, shown, Settings(python=self.python, **chosen), entry)
 
     def shown(self, images: int, **chosen: Any) -> Shown:
         return Shown(self.data, **{"images": images, "batch": BATCH, "severity": SEVERITY, **chosen})
@@ -114,7 +127,7 @@ def rounds(ground: Ground) -> list[Document]:
 
 
 def batches(ground: Ground) -> list[Document]:
-    """Three corruptions; the learning rate falls with the batch, as the number of steps rises."""
+    """Three corruptions, an eighth of the images."""
     names = ("gaussian_noise", "defocus_blur", "contrast")
     trials = []
     for batch in (1, 8, 64):
@@ -124,7 +137,8 @@ def batches(ground: Ground) -> list[Document]:
 
 
 def cache(ground: Ground) -> list[Document]:
-    return cache_figures(ground.data, ground.folder, ground.methods, ground.python)
+    builds = {entry: ENTRIES[entry] for entry in ground.methods if entry not in ("source", "static")}
+    return cache_figures(ground.data, ground.folder, builds, ground.python)
 
 
 PARTS: dict[str, Callable[[Ground], list[Document]]] = {
@@ -153,7 +167,8 @@ def main() -> None:
 
 def _ground(options: argparse.Namespace, workers: Workers) -> Ground:
     weights = {} if options.resnet56 is None else {"cifar_resnet56": str(options.resnet56)}
-    chosen = (options.models, options.methods, weights, options.images, options.device_python)
+    source = options.source or options.data
+    chosen = (options.models, options.methods, weights, source, options.images, options.device_python)
     return Ground(options.data, options.output, workers, *chosen)
 
 
@@ -182,9 +197,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("data", type=Path)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--models", nargs="+", default=MODELS)
-    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=ENTRIES, default=list(ENTRIES))
     parser.add_argument("--images", type=int, default=2000, help="of each corruption in the table")
     parser.add_argument("--resnet56", type=Path, metavar="FILE")
+    parser.add_argument("--source", type=Path, metavar="FILE.npz", help="training images for methods that need some")
     parser.add_argument("--output", type=Path, default=Path("build/methods"), help="bundles and single results")
     parser.add_argument("--results", type=Path, default=RESULTS, help="where the page goes")
     parser.add_argument("--device-python", default=sys.executable, help="what runs the bundles")

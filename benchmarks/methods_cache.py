@@ -6,9 +6,12 @@ masks, and whatever the method keeps besides.
 """
 
 import math
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.manifest import Manifest
@@ -31,15 +34,26 @@ PUBLISHED = {
 """MiB; `full` is the sum that the paper's rule gives, which its table leaves out."""
 
 
-def cache_figures(data: Path, folder: Path, methods: Sequence[str], python: str) -> list[dict[str, Any]]:
-    """A row a method, on random weights: ratios that follow gradients depend on them."""
-    return [_figures(data, folder, method, python) for method in methods if method != "static"]
+def cache_figures(
+    data: Path, folder: Path, builds: Mapping[str, Mapping[str, Any]], python: str
+) -> list[dict[str, Any]]:
+    """A row a method, on random weights: ratios that follow gradients depend on them. builds: arguments of `build`."""
+    with tempfile.TemporaryDirectory() as scratch:
+        source = _noise(Path(scratch) / "noise.npz")
+        return [_figures(data, folder, label, {"source": source, **chosen}, python) for label, chosen in builds.items()]
 
 
-def _figures(data: Path, folder: Path, method: str, python: str) -> dict[str, Any]:
-    path = folder / "bundles" / f"{MODEL}-{method}-batch{BATCH}"
+def _noise(path: Path) -> Path:
+    """Training images for methods that need some: with random weights, these do."""
+    random = np.random.default_rng(0)
+    np.savez(path, x_train=random.integers(0, 256, (64, 32, 32, 3), np.uint8), y_train=random.integers(0, 100, 64))
+    return path
+
+
+def _figures(data: Path, folder: Path, method: str, chosen: Mapping[str, Any], python: str) -> dict[str, Any]:
+    path = folder / "bundles" / f"{MODEL}-{method.replace(' ', '-')}-batch{BATCH}"
     if not (path / "manifest.json").is_file():
-        build(Request(MODEL, "host", method=method, weights="none", batch=BATCH, output=path))
+        build(Request(MODEL, "host", weights="none", batch=BATCH, output=path, **chosen))
     facts, steps = Bundle(path).manifest, list(_steps(path, data, python))
     return {
         "model": MODEL,

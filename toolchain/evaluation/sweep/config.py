@@ -14,7 +14,7 @@
     [[methods]]
     name = "surgeon"
     label = "SURGEON"            how tables and pictures call it (default: the name)
-    build = { train = "bn" }     further arguments of `build`
+    build = { train = "bn" }     further arguments of `build`; `source`, too, is a file
     learning_rate = 1e-4         further settings
     prune_ratios = [0.5, 0.9]    instead of the sweep's
 
@@ -37,7 +37,7 @@ from toolchain.corruptions import CORRUPTIONS
 from toolchain.errors import UsageError
 from toolchain.evaluation.evaluate import Shown
 from toolchain.evaluation.settings import Settings
-from toolchain.evaluation.sweep.trial import Trial
+from toolchain.evaluation.sweep.trial import FILES, Trial
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -66,8 +66,8 @@ def read_trials(path: Path) -> list[Trial]:
 
 
 def _trials(folder: Path, content: Table, sweep: Table, model: Table, method: Table) -> Iterator[Trial]:
-    build = {"target": sweep.get("target", "host"), **_build(folder, model), "method": method["name"]}
-    build.update(method.get("build", {}))
+    build = {"target": sweep.get("target", "host"), **model, "model": model["name"], "method": method["name"]}
+    build = _found(folder, {**build, **method.get("build", {})})
     own = {name: value for name, value in method.items() if name not in OF_METHOD}
     settings = {**content.get("settings", {}), **own}
     ratios = method.get("prune_ratios", sweep.get("prune_ratios", ["auto"]))
@@ -77,13 +77,11 @@ def _trials(folder: Path, content: Table, sweep: Table, model: Table, method: Ta
             yield Trial(build, shown, chosen, method.get("label", method["name"]))
 
 
-def _build(folder: Path, model: Table) -> dict[str, Any]:
-    """Arguments of `build` from a model's table; a file of weights is found beside the file of the sweep."""
-    build = {("model" if name == "name" else name): value for name, value in model.items()}
-    build["model"] = model["name"]
-    if "weights" in build and build["weights"] != "none":
-        build["weights"] = str(folder / Path(build["weights"]).expanduser())
-    return build
+def _found(folder: Path, build: Table) -> dict[str, Any]:
+    """The arguments of `build`, its files beside the file of the sweep."""
+    named = {name: value for name, value in build.items() if name in FILES and value != "none"}
+    places = {name: str(folder / Path(value).expanduser()) for name, value in named.items()}
+    return {name: value for name, value in {**build, **places}.items() if name != "name"}
 
 
 def _shown(folder: Path, table: Table) -> Iterator[Shown]:

@@ -14,10 +14,13 @@ from toolchain import __version__
 from toolchain.evaluation.evaluate import Shown, evaluate
 from toolchain.evaluation.settings import Settings
 
+FILES = ("weights", "source")
+"""Arguments of `build` that name files."""
+
 
 @dataclass(frozen=True)
 class Trial:
-    """build: the arguments of a pipeline.Request but the output. label: what people call the method."""
+    """build: the arguments of a pipeline.Request but its output, as TOML has them. label: what people say."""
 
     build: Mapping[str, Any]
     shown: Shown
@@ -26,10 +29,9 @@ class Trial:
 
     @property
     def bundle_name(self) -> str:
-        """One for equal arguments of `build` and equal weights."""
-        weights = self.build.get("weights")
-        file = None if weights in (None, "none") else _identity(Path(str(weights)))
-        return f"{self.build['model']}-{self.build['method']}-{_digest([self.build, file])}".replace(":", "-")
+        """One for equal arguments of `build` and equal files among them."""
+        files = [_identity(Path(self.build[name])) for name in FILES if self.build.get(name) not in (None, "none")]
+        return f"{self.build['model']}-{self.build['method']}-{_digest([self.build, files])}".replace(":", "-")
 
     @property
     def name(self) -> str:
@@ -51,7 +53,10 @@ def build_bundle(trial: Trial, folder: Path) -> None:
     from toolchain.pipeline import Request, build  # imports torch
 
     if not (trial.bundle(folder) / "manifest.json").is_file():
-        build(Request(**trial.build, output=trial.bundle(folder)))
+        given: dict[str, Any] = {
+            name: Path(value) if name == "source" else value for name, value in trial.build.items()
+        }
+        build(Request(**given, output=trial.bundle(folder)))
 
 
 def run_trial(trial: Trial, folder: Path) -> None:
