@@ -13,8 +13,6 @@ static inline __m256i lane_mask(unsigned bits) {
     return _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32((int)bits), each), each);
 }
 
-static inline unsigned lane_bits(__m256i mask) { return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(mask)); }
-
 static inline __m256 less(const float *x, float center) {
     return _mm256_sub_ps(_mm256_loadu_ps(x), _mm256_set1_ps(center));
 }
@@ -24,11 +22,20 @@ static inline __m256i mask_above(__m256 x, int32_t t) {
     return _mm256_cmpgt_epi32(magnitude, _mm256_set1_epi32(t));
 }
 
+/* Of 32 lanes, all ones or zero each. */
+static inline uint64_t join_masks(const __m256i masks[4]) {
+    __m256i low = _mm256_packs_epi32(masks[0], masks[1]), high = _mm256_packs_epi32(masks[2], masks[3]);
+    __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(low, high), order);
+    return (uint32_t)_mm256_movemask_epi8(bytes);
+}
+
 static inline uint64_t block_above(const float *x, float center, int32_t t) {
-    uint64_t bits = 0;
-    for (int i = 0; i < 64; i += 8)
-        bits |= (uint64_t)lane_bits(mask_above(less(x + i, center), t)) << i;
-    return bits;
+    __m256i masks[8];
+#pragma unroll
+    for (int i = 0; i < 8; i++)
+        masks[i] = mask_above(less(x + 8 * i, center), t);
+    return join_masks(masks) | join_masks(masks + 4) << 32;
 }
 
 static inline uint64_t block_positive(const float *x) {
@@ -49,37 +56,26 @@ static inline uint64_t block_flags(const uint8_t *bytes) {
     return ~zeros;
 }
 
-static inline size_t compact(__m256 x, unsigned mask, float *out) {
-    _mm256_storeu_ps(out, _mm256_permutevar8x32_ps(x, load_lanes(front_lanes[mask])));
-    return (size_t)__builtin_popcount(mask);
+/* Where a vector goes follows from the bits before it, not from where the vector before it ended. */
+static inline size_t compact_less(const float *x, float center, uint64_t bits, float *out) {
+    float *to = out;
+#pragma unroll
+    for (int i = 0; i < 64; i += 8) {
+        __m256 front = _mm256_permutevar8x32_ps(less(x + i, center), load_lanes(front_lanes[bits >> i & 255]));
+        _mm256_storeu_ps(to, front);
+        to = out + __builtin_popcountll(bits << (56 - i));
+    }
+    return (size_t)(to - out);
 }
 
 static inline size_t block_compact(const float *x, uint64_t bits, float *out) {
-    size_t count = 0;
-#pragma unroll
-    for (int i = 0; i < 64; i += 8)
-        count += compact(_mm256_loadu_ps(x + i), bits >> i & 255, out + count);
-    return count;
+    return compact_less(x, 0, bits, out);
 }
 
 static inline uint64_t block_take(const float *x, float center, int32_t t, float *out, size_t *count) {
-    uint64_t bits = 0;
-    *count = 0;
-#pragma unroll
-    for (int i = 0; i < 64; i += 8) {
-        __m256 v = less(x + i, center);
-        unsigned mask = lane_bits(mask_above(v, t));
-        *count += compact(v, mask, out + *count);
-        bits |= (uint64_t)mask << i;
-    }
+    uint64_t bits = block_above(x, center, t);
+    *count = compact_less(x, center, bits, out);
     return bits;
-}
-
-/* Of 32 lanes, all ones or zero each. */
-static inline uint64_t join_masks(__m256i a, __m256i b, __m256i c, __m256i d) {
-    __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-    bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    return (uint32_t)_mm256_movemask_epi8(bytes);
 }
 
 static inline uint64_t sum_lanes(__m256i x) {
@@ -110,9 +106,7 @@ static inline size_t block_between(const float *x, float center, int32_t low, in
         between[i] = _mm256_andnot_si256(too_high, mask_above(v, low));
     }
     *above += sum_lanes(higher);
-    uint64_t bits = join_masks(between[0], between[1], between[2], between[3]);
-    bits |= join_masks(between[4], between[5], between[6], between[7]) << 32;
-    return fetch_few(x, center, bits, out);
+    return fetch_few(x, center, join_masks(between) | join_masks(between + 4) << 32, out);
 }
 
 static inline size_t block_expand(const float *x, uint64_t bits, float *out) {
