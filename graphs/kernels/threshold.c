@@ -8,7 +8,7 @@
 #include "blocks.h"
 #include "select.h"
 
-enum { SAMPLE = 16384, DIGITS = 11, BINS = 1 << DIGITS };
+enum { DIGITS = 11, BINS = 1 << DIGITS, SAMPLE_PART = 1024, MOST_SAMPLED = 16 * SAMPLE_PART };
 
 /* Counts elements, less center, by which range of 1 << shift magnitudes from `low` on they are in. */
 static void count_magnitudes(const float *x, float center, size_t count, int32_t low, int shift, uint32_t *counts) {
@@ -65,18 +65,27 @@ static int32_t kth_largest(const struct Source *source, size_t k, int32_t low, i
 
 struct Sample {
     const struct Source *source;
-    float elements[SAMPLE];
+    size_t size;
+    float elements[MOST_SAMPLED];
 };
 
-/* One element at random out of each of SAMPLE stretches, PART of them. */
+/* One element at random out of each of `size` stretches, SAMPLE_PART of them. */
 static void sample_part(void *context, size_t part) {
     struct Sample *sample = context;
     uint32_t random = (uint32_t)part;
-    size_t stretch = sample->source->n / SAMPLE;
-    for (size_t i = part * PART; i < (part + 1) * PART; i++) {
+    size_t stretch = sample->source->n / sample->size;
+    for (size_t i = part * SAMPLE_PART; i < (part + 1) * SAMPLE_PART; i++) {
         random = random * 1664525 + 1013904223;
         sample->elements[i] = source_element(sample->source, i * stretch + (random * (uint64_t)stretch >> 32));
     }
+}
+
+/* Grows as n to the power of 2/3, which is where the sample and the candidates take about the same time. */
+static size_t sample_size(size_t n) {
+    double size = SAMPLE_PART;
+    while (size < MOST_SAMPLED && 64 * size * size * size < (double)n * (double)n)
+        size *= 2;
+    return (size_t)size;
 }
 
 struct Scan {
@@ -129,14 +138,16 @@ static size_t scan_all(const struct Call *call, struct Scan *job) {
 /* Between which magnitudes the k-th largest is, as far as a sample tells: 3.5 deviations to both sides. Returns how
  * many candidates there is to be room for. */
 static size_t bracket(const struct Call *call, const struct Source *source, size_t k, int32_t *low, int32_t *high) {
-    struct Sample sample = {.source = source};
-    struct Source sampled = {.data = sample.elements, .n = SAMPLE};
-    pool_run(&call->pool, parts_of(SAMPLE), sample_part, &sample);
-    double share = (double)k / (double)source->n;
-    double rank = share * SAMPLE, margin = 3.5 * __builtin_sqrt(SAMPLE * share * (1 - share)) + 2;
+    struct Sample sample; /* not cleared */
+    sample.source = source;
+    sample.size = sample_size(source->n);
+    struct Source sampled = {.data = sample.elements, .n = sample.size};
+    pool_run(&call->pool, sample.size / SAMPLE_PART, sample_part, &sample);
+    double share = (double)k / (double)source->n, size = (double)sample.size;
+    double rank = share * size, margin = 3.5 * __builtin_sqrt(size * share * (1 - share)) + 2;
     *high = rank - margin < 1 ? INT32_MAX : kth_largest(&sampled, (size_t)(rank - margin), 0, INT32_MAX);
-    *low = rank + margin > SAMPLE ? 0 : kth_largest(&sampled, (size_t)(rank + margin), 0, INT32_MAX);
-    return (size_t)(4 * margin / SAMPLE * (double)source->n) + PART;
+    *low = rank + margin > size ? 0 : kth_largest(&sampled, (size_t)(rank + margin), 0, INT32_MAX);
+    return (size_t)(4 * margin / size * (double)source->n) + PART;
 }
 
 /* Now that the threshold is known: which of each part's candidates are above it and at it. */
@@ -193,7 +204,7 @@ OrtStatus *find_threshold(const struct Call *call, const struct Source *source, 
                           int32_t *threshold) {
     struct Scan job = {.source = source, .parts = parts};
     *threshold = -1;
-    if (source->n > 2 * SAMPLE) {
+    if (source->n > 32 * SAMPLE_PART) {
         void *candidates;
         job.room = bracket(call, source, k, &job.low, &job.high);
         TRY(scratch(call, job.room * sizeof(float), &candidates));

@@ -50,7 +50,17 @@ def compare(ort: str, folder: Path) -> "subprocess.CompletedProcess[str]":
     comparisons = [f"MEMBER({structure}, {name})" for structure, name in members(ort)]
     comparisons += [f"CONSTANT({ours}, {theirs})" for ours, theirs in CONSTANTS.items()]
     options = ["-std=c++17", f"-I{folder}", f"-I{HEADER.parent}", f"-DCOMPARISONS={' '.join(comparisons)}"]
-    command = [sys.executable, "-m", "ziglang", "cc", *options, "-c", "-o", os.devnull, str(HERE / "abi.cpp")]
+    command = [
+        sys.executable,
+        "-m",
+        "ziglang",
+        "cc",
+        *options,
+        "-c",
+        "-o",
+        str(folder / "abi.o"),
+        str(HERE / "abi.cpp"),
+    ]
     return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
