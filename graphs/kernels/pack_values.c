@@ -16,8 +16,10 @@
 
 enum { FAR = 15, BITS = 7 }; /* BITS: half bytes of a value */
 
+typedef uint16_t __attribute__((aligned(1))) unaligned16;
+
 struct Packed {
-    uint16_t *low;
+    unaligned16 *low;
     uint8_t *high, *nibbles, *top;
 };
 
@@ -49,7 +51,7 @@ static void find_top(void *context, size_t part) {
 static void pack_part(void *context, size_t part) {
     const struct Packing *job = context;
     const uint32_t *restrict x = job->values + part * PART;
-    uint16_t *restrict low = job->packed.low + part * PART;
+    unaligned16 *restrict low = job->packed.low + part * PART;
     uint8_t *restrict high = job->packed.high + part * PART, *restrict nibbles = job->packed.nibbles + part * PART / 2;
     uint8_t offsets[PART + 1];
     uint32_t top = *job->packed.top;
@@ -70,7 +72,7 @@ static void pack_part(void *context, size_t part) {
 static void unpack_part(void *context, size_t part) {
     const struct Packing *job = context;
     uint32_t *restrict x = job->values + part * PART;
-    const uint16_t *restrict low = job->packed.low + part * PART;
+    const unaligned16 *restrict low = job->packed.low + part * PART;
     const uint8_t *restrict high = job->packed.high + part * PART;
     const uint8_t *restrict nibbles = job->packed.nibbles + part * PART / 2;
     uint8_t offsets[PART + 1];
