@@ -5,6 +5,7 @@ DEVICE := .venv/device
 TENSORRT := .venv/tensorrt
 DEBIAN := build/debian
 CASES := build/kernel-cases
+AARCH64 := build/aarch64
 PIP_INSTALL := -m pip install --quiet
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
@@ -34,14 +35,23 @@ tensorrt: $(TENSORRT)/.ready ## Install TensorRT's parser and interface, so that
 
 debian: $(DEBIAN)/.ready ## Fetch what the next two need from Debian 13, into build/
 
-test-aarch64: $(CASES)/.ready $(DEBIAN)/.ready ## Run the kernels' cases on an emulated aarch64 machine
+test-aarch64: $(CASES)/.ready $(DEBIAN)/.ready $(AARCH64)/.ready ## Run the kernels' cases and a bundle on an emulated aarch64 machine
 	$(HOST)/bin/python -m tests.kernels.replay aarch64 $(CASES) $(DEBIAN)
+	TOOLCHAIN_AARCH64=$(abspath $(AARCH64)) $(HOST)/bin/python -m pytest tests/end_to_end/test_aarch64.py
 
 test-sanitizers: $(CASES)/.ready $(DEBIAN)/.ready ## Run them where errors of memory, of C and of threads show
 	$(HOST)/bin/python -m tests.kernels.replay sanitizers $(CASES) $(DEBIAN)
 
 $(DEBIAN)/.ready: .ci/fetch_debian.sh
 	.ci/fetch_debian.sh $(DEBIAN)
+	@touch $@
+
+# What a board with JetPack 5 installs, but for its Python, which is 3.8.
+$(AARCH64)/.ready: $(HOST)/.ready
+	@rm -rf $(AARCH64)
+	@$(HOST)/bin/python $(PIP_INSTALL) --target $(AARCH64) --no-deps --only-binary :all: --python-version 3.9 \
+	    --platform manylinux_2_28_aarch64 --platform manylinux_2_27_aarch64 --platform manylinux2014_aarch64 \
+	    numpy==1.24.4 onnxruntime==1.19.2
 	@touch $@
 
 # The cases are the same in every run that finds the same tests.
