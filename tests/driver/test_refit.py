@@ -57,6 +57,14 @@ def test_without_norm_and_copy() -> None:
     np.testing.assert_array_equal(entry("bias", (4,), None, None), np.zeros(4))
 
 
+@pytest.mark.parametrize(("kind", "shape", "parameter"), [("copy", (4, 12), "w"), ("bias", (4,), "b")])
+def test_what_is_folded_keeps_its_values_when_tensors_change(
+    kind: str, shape: "tuple[int, ...]", parameter: str
+) -> None:
+    """A predictor may go back to the weights of the last refit while a step overwrites the parameters."""
+    assert not np.shares_memory(entry(kind, shape, parameter, None), TENSORS[parameter])
+
+
 def test_norm_without_affine_parameters() -> None:
     plain = BatchNorm(running_mean="mean", running_var="var", epsilon=1e-3)
     expected = -TENSORS["mean"] / np.sqrt(TENSORS["var"] + 1e-3)

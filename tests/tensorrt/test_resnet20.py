@@ -5,17 +5,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from torch import nn
 
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.engine_proof import LIMITS, distance, disturbed, probe_images
 from toolchain.driver.inference import InferenceModel
 from toolchain.driver.predictor import Choice, open_predictor
 from toolchain.driver.step import Step
+from toolchain.models.registry import load_model
 from toolchain.pipeline import Request, build
 
 SAMPLE = Path("tests/data/cifar10_sample.npz")
 ROUNDS = 10
+LAYERS = (nn.Conv2d, nn.Linear)
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +28,16 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bundles") / "resnet20"
     build(Request(model="cifar_resnet20", target="host", output=folder))
     return folder
+
+
+def test_names_are_those_of_the_modules(bundle: Path) -> None:
+    """Each convolution and linear layer has a weight and a bias of its own, whatever was folded into them."""
+    layers = load_model("cifar_resnet20").module.named_modules()
+    named = {f"{name}.{part}" for name, layer in layers if isinstance(layer, LAYERS) for part in ("weight", "bias")}
+    model = InferenceModel(Bundle(bundle))
+    assert {entry.name for entry in model.recipe.refit} == named
+    nodes = [node for node in onnx.load(model.file).graph.node if node.op_type in ("Conv", "Gemm")]
+    assert {name for node in nodes for name in node.input[1:]} == named and {len(node.input) for node in nodes} == {3}
 
 
 def test_every_weight_that_does_not_follow_is_noticed(bundle: Path) -> None:

@@ -5,6 +5,7 @@ import hashlib
 from pathlib import Path
 from typing import Any, Dict
 
+from toolchain import __version__
 from toolchain.driver.inference import InferenceModel
 from toolchain.driver.output import progress
 from toolchain.driver.plan_cache import PlanCache, user_cache
@@ -36,4 +37,4 @@ class PlanStore:
 
     def _facts(self) -> Dict[str, Any]:
         digest = hashlib.sha256(self._model.content).hexdigest()
-        return {**self._machine, **dataclasses.asdict(self._settings), "model": digest, "flags": ["REFIT"]}
+        return {**self._machine, **dataclasses.asdict(self._settings), "model": digest, "toolchain": __version__}

@@ -62,10 +62,10 @@ def fold(recipe: Recipe, tensors: Tensors) -> Dict[str, np.ndarray]:
 
 
 def fold_entry(entry: RefitEntry, tensors: Tensors) -> np.ndarray:
-    """One initialiser, float32, computed in float64."""
+    """One initialiser, float32, computed in float64; never the memory of a tensor, which the next step changes."""
     try:
         value = _KINDS[entry.kind](entry, tensors)
-        return np.ascontiguousarray(np.reshape(value, entry.shape), np.float32)
+        return np.array(np.reshape(value, entry.shape), np.float32, order="C")
     except (KeyError, ValueError) as error:
         raise BundleError(f"the refit entry {entry.name} is unusable ({error}): build the bundle again") from error
 
