@@ -65,6 +65,42 @@ class Lowered:
 
 
 @dataclass(frozen=True)
+class Forms:
+    """One graph in standard operators and in the native kernels."""
+
+    portable: Lowered
+    native: Lowered
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """All that a device runs to adapt.
+
+    step: what every batch runs. predict: a forward pass alone, where the method needs it beside. trained: the names of
+    the parameters that train; empty where nothing does, and then there is nothing differentiated or rewritten.
+    constants: tensors that the graphs read beside those of the model, by name.
+    """
+
+    step: Forms
+    predict: Forms | None = None
+    differentiated: Differentiated | None = None
+    rewritten: Rewritten | None = None
+    constants: Mapping[str, np.ndarray] = field(default_factory=dict, repr=False)
+
+    @property
+    def trained(self) -> tuple[str, ...]:
+        return self.differentiated.trained if self.differentiated is not None else ()
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        return self.rewritten.layers if self.rewritten is not None else ()
+
+    @property
+    def dense_saved_bytes_per_sample(self) -> int:
+        return self.rewritten.dense_saved_bytes_per_sample if self.rewritten is not None else 0
+
+
+@dataclass(frozen=True)
 class Exported:
     """The inference model with BatchNorm folded, and how each of its weights follows from the parameters."""
 

@@ -4,24 +4,31 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+import numpy as np
+
 from targets import Target, load_target
+from toolchain.artifacts import Compiled, Forms, Traced
 from toolchain.driver.budget import Work, probe_work, require_fit
 from toolchain.driver.bytesize import format_bytes
-from toolchain.driver.manifest import Manifest, read_manifest
+from toolchain.driver.images import open_images
+from toolchain.driver.manifest import Manifest, ModelFacts, read_manifest
 from toolchain.errors import BundleError, TargetError, UsageError
-from toolchain.methods import find_method
-from toolchain.models.registry import load_model
-from toolchain.models.source_data import read_source_data
+from toolchain.methods import Choices, find_method
+from toolchain.methods.declaration import Method
+from toolchain.models.registry import LoadedModel, load_model
+from toolchain.models.source_data import prepared, read_source_data
 from toolchain.stages.bundle import Settings, bundle, seal
+from toolchain.stages.constants import find_constants
 from toolchain.stages.differentiate import differentiate
 from toolchain.stages.dump import dump
 from toolchain.stages.export import export
 from toolchain.stages.fuse import fuse
 from toolchain.stages.lower import lower
+from toolchain.stages.predict import predict
 from toolchain.stages.record import record
 from toolchain.stages.rewrite import rewrite
 from toolchain.stages.trace import trace
@@ -38,14 +45,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. weights: see load_model. train, prune: see find_method. source: see read_source_data.
-    values: the precision of what is kept, one of VALUES. output: the bundle's folder. stop_after: one of STOPS."""
+    """What to build. weights: see load_model. train … source_samples: see Choices. source: images that the model was
+    trained on, where the method needs some. values: the precision of what is kept, one of VALUES. output: the bundle's
+    folder. stop_after: one of STOPS."""
 
     model: str
     target: str
     method: str = "surgeon"
     train: str | None = None
     prune: str | None = None
+    selection: bool = False
+    consistency: bool = False
+    source_samples: int | None = None
     source: Path | None = None
     weights: str | None = None
     image_size: int | None = None
@@ -54,6 +65,10 @@ class Request:
     values: str = "fp32"
     output: Path | None = None
     stop_after: str | None = None
+
+    @property
+    def choices(self) -> Choices:
+        return Choices(self.train, self.prune, self.selection, self.consistency, self.source_samples)
 
     @property
     def folder(self) -> Path:
@@ -84,9 +99,9 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
     """
     _check(request)
     target = _target(request.target)
-    method = find_method(request.method, request.train, request.prune)
+    method = find_method(request.method, request.choices)
     half = request.values == "fp16"
-    settings = Settings(request.batch, request.memory_budget, half)
+    settings = Settings(request.batch, request.memory_budget, half, request.choices)
     run = _Stages(request, announce)
     with _whole_or_nothing(request) as folder, tempfile.TemporaryDirectory() as scratch:
         try:
@@ -94,14 +109,13 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
             if method.meta_networks is not None:
                 data = read_source_data(_source(request))
                 model = run("warm-up", warm_up, model, method.meta_networks.warm_up, data, announce)
+            anchoring = _anchoring_images(request, method, model)
             traced = run("trace", trace, model)
             exported = run("export", export, traced, target)  # early: it says what the target cannot run
-            differentiated = run("differentiate", differentiate, traced, method, Path(scratch))
-            rewritten = run("rewrite", rewrite, differentiated, half)
-            lowered = run("lower", lower, traced, rewritten, differentiated, method)
-            fused = run("fuse", fuse, differentiated, rewritten, method, half)
-            parts = (traced, differentiated, rewritten, lowered, fused, exported)
-            manifest = run("bundle", bundle, folder, *parts, method, target, settings)
+            compiled = _compile(run, traced, method, Path(scratch), half)
+            constants = run("constants", find_constants, model.module, traced, compiled.trained, method, anchoring)
+            compiled = replace(compiled, constants=constants)
+            manifest = run("bundle", bundle, folder, traced, compiled, exported, method, target, settings)
             _check_budget(manifest)
             _check_memory(manifest, target)
             seal(folder, manifest)
@@ -110,6 +124,36 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
         except _Stopped as stopped:
             dump(stopped.result, folder)
     return run.report
+
+
+def _compile(run: "_Stages", traced: Traced, method: Method, scratch: Path, half: bool) -> Compiled:
+    if method.optimizer is None:
+        return Compiled(run("predict", predict, traced, method))
+    differentiated = run("differentiate", differentiate, traced, method, scratch)
+    rewritten = run("rewrite", rewrite, differentiated, half)
+    lowered = run("lower", lower, traced, rewritten, differentiated, method)
+    fused = run("fuse", fuse, differentiated, rewritten, method, half)
+    beside = run("predict", predict, traced, method) if method.predicts_beside else None
+    return Compiled(Forms(lowered, fused), beside, differentiated, rewritten)
+
+
+def _anchoring_images(request: Request, method: Method, model: LoadedModel) -> np.ndarray | None:
+    """Images of the source float32 [M, 3, H, W], preprocessed, where the method holds parameters to where they were.
+
+    Raises UsageError where there are none; InputError.
+    """
+    if method.anchor is None:
+        return None
+    if request.source is None:
+        raise UsageError(
+            f"--method {method.name} measures on images that the model was trained on which parameters matter: "
+            "give --source FILE.npz with x_train and y_train, or a folder of images"
+        )
+    if request.source.suffix == ".npz":
+        data = read_source_data(request.source).images[: method.anchor.samples]
+        return np.asarray(prepared(data, model.preprocessing).numpy())
+    images = open_images(request.source, ModelFacts(model.name, 0, 3, model.image_size, model.preprocessing))
+    return images.read(0, min(len(images), method.anchor.samples))
 
 
 class _Stopped(Exception):

@@ -14,6 +14,7 @@ from graphs.passes.center_layernorm import CenterLayerNorm
 from graphs.passes.choose_order import ChooseOrder
 from graphs.passes.drop_accumulation import DropAccumulation
 from graphs.passes.drop_full_slices import DropFullSlices
+from graphs.passes.feed_parameters import FeedParameters
 from graphs.passes.flatten_linear import FlattenLinear
 from graphs.passes.free_frozen_conv_input import FreeFrozenConvInput
 from graphs.passes.fuse_batchnorm import FuseBatchNorm
@@ -37,9 +38,11 @@ from graphs.passes.lower_slice_gradient import LowerSliceGradient
 from graphs.passes.lower_softmax_gradient import LowerSoftmaxGradient
 from graphs.passes.lower_training_operators import LowerTrainingOperators
 from graphs.passes.mask_relu import MaskRelu
+from graphs.passes.measure_batches import MeasureBatches
 from graphs.passes.measure_gradients import MeasureGradients
 from graphs.passes.merge_gradients import MergeGradients
 from graphs.passes.merge_transposes import MergeTransposes
+from graphs.passes.mix_statistics import MixStatistics
 from graphs.passes.name_gradients import NameGradients
 from graphs.passes.pack_masks import PackMasks
 from graphs.passes.pack_values import PackValues
@@ -88,6 +91,29 @@ def binding() -> tuple[Pass, ...]:
     )
 
 
+def predicting(
+    tensors: tuple[str, ...], statistics: str, momentum: float, source_samples: float = 0, native: bool = False
+) -> tuple[Pass, ...]:
+    """The forward graph for a device, with the model's `tensors` as inputs.
+
+    statistics: what BatchNorm normalises with, "running" or "batch"; these with source_samples parts of the source's,
+    see MixStatistics. native: with the operators of graphs.kernels.
+    """
+    if statistics == "running":
+        return (FeedParameters(tensors), Schedule())
+    plain = FuseBatchNorm(momentum) if native else LowerBatchNorm(momentum)
+    mixed = MixStatistics(source_samples, momentum, native)
+    return (
+        FeedParameters(tensors),
+        UseBatchStatistics(momentum),
+        MeasureBatches(),
+        mixed if source_samples else plain,
+        RemoveUnusedNodesPass(),
+        *((ProtectOperands(),) if native else ()),
+        Schedule(),
+    )
+
+
 def rewriting(layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool = False) -> tuple[Pass, ...]:
     """Every saved activation smaller; the dialect of the differentiating engine stays. half: see StoreHalf."""
     return (
@@ -111,12 +137,12 @@ def rewriting(layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool = 
 
 
 def fusing(
-    layers: tuple[Layer, ...], trained: tuple[str, ...], update: Pass, momentum: float, half: bool = False
+    layers: tuple[Layer, ...], trained: tuple[str, ...], update: tuple[Pass, ...], momentum: float, half: bool = False
 ) -> tuple[Pass, ...]:
     """The whole step in the operators of `graphs.kernels` and, for what is not theirs, standard ones.
 
-    trained: the parameters that `update`, the optimizer, moves. momentum: of the running statistics. half: kept values
-    are stored in half precision.
+    trained: the parameters that `update`, with the optimizer, moves. momentum: of the running statistics. half: kept
+    values are stored in half precision.
     """
     return (
         NameGradients(trained),
@@ -148,7 +174,7 @@ def fusing(
         *((SparsifyHalf(),) if half else (KeepTogether(), PackValues())),
         MeasureGradients(layers),  # after the passes that cut gradients into pieces
         DropAccumulation(),
-        update,
+        *update,
         RemoveUnusedNodesPass(),
         ProtectOperands(),
         Schedule(),
@@ -157,13 +183,16 @@ def fusing(
     )
 
 
-def lowering(update: Pass, momentum: float) -> tuple[Pass, ...]:
-    """The whole step in standard operators. update: the optimizer. momentum: of the running statistics."""
+def lowering(update: tuple[Pass, ...], momentum: float) -> tuple[Pass, ...]:
+    """The whole step in standard operators.
+
+    update: what becomes of the gradients. momentum: of the running statistics.
+    """
     return (
         DropAccumulation(),
         LowerBatchNorm(momentum),
         *gradients_in_standard_operators(),
-        update,
+        *update,
         RemoveUnusedNodesPass(),
         Schedule(),  # last: the order of the file is the order of execution
     )

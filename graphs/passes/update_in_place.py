@@ -5,19 +5,18 @@ import numpy as np
 import onnx_ir as ir
 
 from graphs.build import EARLY, Builder, add_input, add_output
+from graphs.gate import active_input, gate
 from graphs.passes.measure_gradients import pieces_of
 from graphs.passes.rewrite import Rewrite
 from graphs.passes.schedule import UPDATED
-from graphs.passes.update_parameters import bias_corrections, gate_of, gradients_of, shape_of
-
-ACTIVE = "active"
+from graphs.passes.update_parameters import GRADIENT, bias_corrections, gradients_of, layer_gate, shape_of
 
 
 @dataclass(frozen=True)
 class AdamInPlace(Rewrite):
     """As UpdateWithAdam, in the parameters' own memory, piece by piece as the gradients come.
 
-    Adds the input `active` float32 [1]: where it is 0, nothing is changed.
+    Where the step's gate is 0, nothing changes.
     """
 
     trained: tuple[str, ...]
@@ -27,9 +26,9 @@ class AdamInPlace(Rewrite):
 
     def rewrite(self, graph: ir.Graph) -> bool:
         rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
-        active = add_input(graph, ACTIVE, ir.DataType.FLOAT, [1])
         build = Builder(graph, EARLY)
-        size, spread = bias_corrections(graph, build, rate, (self.beta1, self.beta2))
+        active = gate(graph, build)
+        size, spread = bias_corrections(graph, build, rate, (self.beta1, self.beta2), active)
         facts = {"beta1": self.beta1, "beta2": self.beta2, "epsilon": self.epsilon}
         for parameter, gradient in gradients_of(graph, self.trained):
             state = [parameter, *_moments(graph, parameter, 2)]
@@ -42,7 +41,7 @@ class AdamInPlace(Rewrite):
 class MomentumInPlace(Rewrite):
     """As UpdateWithMomentum, in the parameters' own memory, piece by piece as the gradients come.
 
-    Adds the input `active` float32 [1]: where it is 0, nothing is changed, as where the gate of a layer is closed.
+    Where the step's gate is 0, nothing changes, nor where that of the parameter's layer is closed.
     """
 
     trained: tuple[str, ...]
@@ -50,18 +49,33 @@ class MomentumInPlace(Rewrite):
 
     def rewrite(self, graph: ir.Graph) -> bool:
         rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
-        active = add_input(graph, ACTIVE, ir.DataType.FLOAT, [1])
         build = Builder(graph, EARLY)
+        active = gate(graph, build)
         for parameter, gradient in gradients_of(graph, self.trained):
-            state, gate = [parameter, *_moments(graph, parameter, 1)], gate_of(graph, parameter)
-            moves = _if_open(build, gate, active)
+            state, moves = [parameter, *_moments(graph, parameter, 1)], layer_gate(graph, build, parameter, active)
             _update(graph, build, "MomentumUpdate", state, gradient, (rate, moves), {"momentum": self.momentum})
         build.at_end()
         return True
 
 
-def _if_open(build: Builder, gate: ir.Value | None, active: ir.Value) -> ir.Value:
-    return active if gate is None else build.op("Mul", active, build.op("Cast", gate, to=int(ir.DataType.FLOAT)))
+@dataclass(frozen=True)
+class AccumulateInPlace(Rewrite):
+    """As AccumulateGradients, in the buffers' own memory, piece by piece as the gradients come.
+
+    A momentum of 1 and a learning rate of 0 make MomentumUpdate a sum, which leaves the parameter as it is.
+    """
+
+    trained: tuple[str, ...]
+
+    def rewrite(self, graph: ir.Graph) -> bool:
+        active = active_input(graph)
+        build = Builder(graph, EARLY)
+        nothing = build.constant(np.zeros(1, np.float32))
+        for parameter, gradient in gradients_of(graph, self.trained):
+            buffer = add_input(graph, f"{parameter.name}.{GRADIENT}", ir.DataType.FLOAT, shape_of(parameter))
+            _update(graph, build, "MomentumUpdate", [parameter, buffer], gradient, (nothing, active), {"momentum": 1.0})
+        build.at_end()
+        return True
 
 
 def _moments(graph: ir.Graph, parameter: ir.Value, count: int) -> list[ir.Value]:

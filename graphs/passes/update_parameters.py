@@ -4,7 +4,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import EARLY, Builder, Operand, add_input, add_output
+from graphs.build import EARLY, Builder, add_input, add_output
+from graphs.gate import active_input, gate, gated
 from graphs.passes.rewrite import Rewrite
 from graphs.passes.schedule import UPDATED
 from graphs.sizes import GATE
@@ -17,7 +18,7 @@ class UpdateWithAdam(Rewrite):
     """Every trained parameter follows its gradient by Adam with bias correction, as soon as that is complete.
 
     Adds the inputs `learning_rate` float32 [1], `optimizer.step` float32 [1] and two moments a parameter, all zero at
-    first, and the outputs that follow them.
+    first, and the outputs that follow them. Where the step's gate is 0, nothing changes.
     Source: Kingma and Ba (ICLR 2015) algorithm 1; epsilon as torch.optim.Adam adds it.
     """
 
@@ -29,23 +30,30 @@ class UpdateWithAdam(Rewrite):
     def rewrite(self, graph: ir.Graph) -> bool:
         rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
         build = Builder(graph, EARLY)
-        size, spread = bias_corrections(graph, build, rate, (self.beta1, self.beta2))
+        active = gate(graph, build)
+        size, spread = bias_corrections(graph, build, rate, (self.beta1, self.beta2), active)
+        size = build.op("Mul", size, active)
+        decays = [(gated(build, active, beta, 1.0), gated(build, active, 1.0 - beta, 0.0)) for beta in self._betas]
         for parameter, gradient in gradients_of(graph, self.trained):
-            first = _follow(graph, build, parameter, "moment1", gradient, self.beta1)
+            first = _follow(graph, build, parameter, "moment1", gradient, decays[0])
             square = build.op("Mul", gradient, gradient)
-            second = _follow(graph, build, parameter, "moment2", square, self.beta2)
+            second = _follow(graph, build, parameter, "moment2", square, decays[1])
             deviation = build.op("Add", build.op("Div", build.op("Sqrt", second), spread), self.epsilon)
             _descend(graph, build, parameter, build.op("Mul", build.op("Div", first, deviation), size))
         build.at_end()
         return True
+
+    @property
+    def _betas(self) -> tuple[float, float]:
+        return self.beta1, self.beta2
 
 
 @dataclass(frozen=True)
 class UpdateWithMomentum(Rewrite):
     """Every trained parameter follows its gradient by gradient descent with momentum, as soon as that is complete.
 
-    Adds the inputs `learning_rate` float32 [1] and one moment a parameter, zero at first, and what follows them.
-    Where the gate of its layer is closed, a parameter and its moment stay, as without a gradient.
+    Adds the inputs `learning_rate` float32 [1] and one moment a parameter, zero at first, and what follows them. Where
+    the step's gate is 0, nothing changes, nor where that of the parameter's layer is closed.
     Source: torch.optim.SGD, without dampening.
     """
 
@@ -55,24 +63,47 @@ class UpdateWithMomentum(Rewrite):
     def rewrite(self, graph: ir.Graph) -> bool:
         rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
         build = Builder(graph, EARLY)
+        active = gate(graph, build)
         for parameter, gradient in gradients_of(graph, self.trained):
-            moment = add_input(graph, f"{parameter.name}.moment1", ir.DataType.FLOAT, shape_of(parameter))
-            gate = gate_of(graph, parameter)
-            following = _if_open(build, gate, build.op("Add", build.op("Mul", moment, self.momentum), gradient), moment)
-            add_output(graph, following, f"{moment.name}{UPDATED}", ir.DataType.FLOAT, shape_of(parameter))
-            _descend(graph, build, parameter, _if_open(build, gate, build.op("Mul", following, rate), 0.0))
+            moves = layer_gate(graph, build, parameter, active)
+            decay = gated(build, moves, self.momentum, 1.0)
+            following = _follow(graph, build, parameter, "moment1", gradient, (decay, moves))
+            _descend(graph, build, parameter, build.op("Mul", following, build.op("Mul", rate, moves)))
         build.at_end()
         return True
 
 
+@dataclass(frozen=True)
+class AccumulateGradients(Rewrite):
+    """Every trained parameter's gradient is added to a buffer that lives from step to step; the parameter stays.
+
+    Adds an input NAME.gradient for each, and what follows it. Where the step is not active, nothing changes.
+    """
+
+    trained: tuple[str, ...]
+
+    def rewrite(self, graph: ir.Graph) -> bool:
+        build = Builder(graph, EARLY)
+        active = active_input(graph)
+        for parameter, gradient in gradients_of(graph, self.trained):
+            _follow(graph, build, parameter, GRADIENT, gradient, (1.0, active))
+        build.at_end()
+        return True
+
+
+GRADIENT = "gradient"
+
+
 def bias_corrections(
-    graph: ir.Graph, build: Builder, rate: ir.Value, betas: tuple[float, float]
+    graph: ir.Graph, build: Builder, rate: ir.Value, betas: tuple[float, float], active: ir.Value
 ) -> tuple[ir.Value, ir.Value]:
-    """learning rate / (1 - beta1^t) and sqrt(1 - beta2^t), float32 [1]; in float64, as beta^t is close to 1."""
+    """learning rate / (1 - beta1^t) and sqrt(1 - beta2^t), float32 [1]; in float64, as beta^t is close to 1.
+
+    t is one more than `optimizer.step`, which follows where the gate `active` is open.
+    """
     step = add_input(graph, STEP, ir.DataType.FLOAT, [1])
-    following = build.op("Add", step, 1.0)
-    add_output(graph, following, STEP + UPDATED, ir.DataType.FLOAT, [1])
-    exact = build.op("Cast", following, to=int(ir.DataType.DOUBLE))
+    add_output(graph, build.op("Add", step, active), STEP + UPDATED, ir.DataType.FLOAT, [1])
+    exact = build.op("Cast", build.op("Add", step, 1.0), to=int(ir.DataType.DOUBLE))
     powers = [build.op("Pow", np.array([beta]), exact) for beta in betas]
     first, second = (build.op("Sub", np.array([1.0]), power) for power in powers)
     size = build.op("Div", build.op("Cast", rate, to=int(ir.DataType.DOUBLE)), first)
@@ -86,23 +117,27 @@ def gradients_of(graph: ir.Graph, trained: Sequence[str]) -> list[tuple[ir.Value
     return [(inputs[name], computed[f"{name}_grad"]) for name in trained]
 
 
-def gate_of(graph: ir.Graph, parameter: ir.Value) -> ir.Value | None:
-    """What says whether the layer of `parameter` is on, bool [1], if anything does."""
+def layer_gate(graph: ir.Graph, build: Builder, parameter: ir.Value, active: ir.Value) -> ir.Value:
+    """float32 [1]: `active`, and 0 where a gate of its own closes the layer of `parameter`."""
     name = f"{str(parameter.name).rpartition('.')[0]}{GATE}"
-    return next((value for node in graph for value in node.outputs if value.name == name), None)
-
-
-def _if_open(build: Builder, gate: ir.Value | None, value: ir.Value, otherwise: Operand) -> ir.Value:
-    return value if gate is None else build.op("Where", gate, value, otherwise)
+    found = next((value for node in graph for value in node.outputs if value.name == name), None)
+    return active if found is None else build.op("Mul", active, build.op("Cast", found, to=int(ir.DataType.FLOAT)))
 
 
 def _follow(
-    graph: ir.Graph, build: Builder, parameter: ir.Value, moment: str, target: ir.Value, decay: float
+    graph: ir.Graph,
+    build: Builder,
+    parameter: ir.Value,
+    moment: str,
+    target: ir.Value,
+    factors: tuple[ir.Value | float, ir.Value],
 ) -> ir.Value:
-    """The exponential moving average decay * moment + (1 - decay) * target, kept as state."""
+    """State of the parameter's shape: the first factor times itself, plus the second times `target`."""
     shape = shape_of(parameter)
     state = add_input(graph, f"{parameter.name}.{moment}", ir.DataType.FLOAT, shape)
-    following = build.op("Add", build.op("Mul", state, decay), build.op("Mul", target, 1.0 - decay))
+    before, share = factors
+    old = state if before == 1.0 else build.op("Mul", state, before)
+    following = build.op("Add", old, build.op("Mul", target, share))
     add_output(graph, following, f"{state.name}{UPDATED}", ir.DataType.FLOAT, shape)
     return following
 

@@ -11,7 +11,7 @@ from toolchain.driver.adaptation import Adapter, Settings, SkippedBatch, parse_r
 from toolchain.driver.budget import probe_work
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.manifest import Manifest, ProbeFacts
-from toolchain.driver.step import Step, StepResult
+from toolchain.driver.step import Feeds, Step, StepResult
 from toolchain.errors import BundleError, UsageError
 
 AUTO = Settings(prune_ratios=None, importance="probe", budget=None, learning_rate=0.05, seed=0)
@@ -60,9 +60,9 @@ def test_dense_and_static_controllers(step: Step, manifest: Manifest) -> None:
 def test_probe_stays_inside_the_budget_too(step: Step, manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     probed, probe = [], step.probe
 
-    def recording(images: np.ndarray, ratios: np.ndarray) -> StepResult:
+    def recording(images: np.ndarray, ratios: np.ndarray, feeds: Feeds) -> StepResult:
         probed.append((images, ratios))
-        return probe(images, ratios)
+        return probe(images, ratios, feeds)
 
     monkeypatch.setattr(step, "probe", recording)
     greedy = replace(manifest, method=replace(manifest.method, probe=ProbeFacts(samples=2, prune_ratio=0.0)))

@@ -15,7 +15,7 @@ from toolchain.driver.tensors import read_tensors
 
 FIELDS = [
     *("step", "loss", "predictions", "kept_bytes", "dense_bytes"),
-    *("predicted_peak_bytes", "prune_ratios", "seconds"),
+    *("predicted_peak_bytes", "prune_ratios", "seconds", "selected"),
 ]
 STEP_CHECKS = ("logits", "loss", "grad_rms", "kept_elements", "updated/first.weight")
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.driver.tiny_bundle import manifest, random_images, run, write_manifest
 from toolchain.driver.main import main
+from toolchain.driver.manifest import FORMAT
 
 Arguments = Callable[[Path], list[object]]
 
@@ -118,7 +119,10 @@ def test_ratios_from_a_file(shipped: Path, ten_images: Path, tmp_path: Path, rat
         (lambda b: (b / "manifest.json").unlink(), "manifest.json is missing"),
         (lambda b: (b / "manifest.json").write_text('{"form'), "manifest.json cannot be read"),
         (lambda b: (b / "manifest.json").write_text("[]"), "names no bundle format"),
-        (lambda b: write_manifest(b, {**manifest(), "format": 4}), "has format 4, this driver reads up to 3"),
+        (
+            lambda b: write_manifest(b, {**manifest(), "format": FORMAT + 1}),
+            f"has format {FORMAT + 1}, this driver reads up to {FORMAT}",
+        ),
         (lambda b: write_manifest(b, {**manifest(), "batch": "8"}), "batch is str, expected int"),
         (lambda b: write_manifest(b, {**manifest(), "layers": [{"name": "x"}]}), "layers[0].kind is missing"),
         (lambda b: garble_graph(b), "cannot load"),

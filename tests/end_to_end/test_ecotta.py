@@ -15,6 +15,7 @@ from toolchain.errors import UsageError
 from toolchain.pipeline import Request, build
 from toolchain.reference.ecotta import EcottaStep, confident_entropy
 from toolchain.reference.interception import PrunedForward
+from toolchain.reference.objective import Feeds, Outcome
 from toolchain.reference.step import StepResult
 from toolchain.verification import verify
 from toolchain.verification.case import Case
@@ -46,19 +47,17 @@ def photographs(count: int, start: int = 64) -> np.ndarray:
 class Entangled(EcottaStep):
     """Negative control: the distances move what is before them too."""
 
-    def _differentiate(
-        self, images: Tensor, prune_ratios: Tensor | Sequence[float]
+    def differentiate(
+        self, images: Tensor, prune_ratios: Tensor | Sequence[float], feeds: Feeds | None = None
     ) -> tuple[StepResult, PrunedForward]:
         seen = []
-        networks = list(self._model.get_submodule("meta_networks").children())
+        networks = list(self.model.get_submodule("meta_networks").children())
         hooks = [i.register_forward_hook(lambda _, inputs, x: seen.append(x - inputs[1])) for i in networks]
-        with PrunedForward(self._layers, [0.0] * len(self._layers), "batch") as forward:
-            logits = self._model(images)
+        logits, forward = self.forward(images, [0.0] * len(self.layers))
         for hook in hooks:
             hook.remove()
         loss = confident_entropy(logits, 0.4) + 0.5 * torch.stack([gap.abs().mean() for gap in seen]).sum()
-        empty = torch.zeros(len(self._layers))
-        return StepResult(logits.detach(), loss.detach(), self._gradients_of(loss), empty, empty), forward
+        return self.describe(logits, Outcome(loss, None), self.gradients_of(loss), forward), forward
 
 
 def moved_by(case: Case, step: EcottaStep, batches: Sequence[np.ndarray], ratio: float) -> dict[str, np.ndarray]:
@@ -82,7 +81,7 @@ def test_parameters_follow_the_twin(case: Case, form: str, ratio: float) -> None
     assert distance(found, moved_by(case, twin, batches, ratio)) < FLIPS
     if ratio == 0:
         layers = [(layer.name, layer.kind) for layer in case.manifest.layers]
-        control = Entangled(case.module.double(), layers, case.trained, case.method.optimizer)
+        control = Entangled(case.module.double(), layers, case.trained, case.optimizer)
         case.module.float()
         assert distance(found, moved_by(case, control, batches, ratio)) > 2 * FLIPS
 

@@ -26,12 +26,12 @@ def test_unpruned_gradients_equal_dense_ones_bit_for_bit(
     prepare(bundle, tmp_path)
     side = int((tmp_path / "side").read_text())
     images = np.random.default_rng(0).standard_normal((2, 3, side, side), np.float32)
-    dense = run_artifacts(tmp_path, images)
-    kept = run_artifacts(bundle / "ort-training", images, _ratios(bundle, 0.0))
+    dense = run_artifacts(tmp_path, {"images": images})
+    kept = run_artifacts(bundle / "ort-training", {"images": images, "prune_ratios": _ratios(bundle, 0.0)})
     assert dense.gradients.keys() == kept.gradients.keys()
     differing = [name for name in dense.gradients if not np.array_equal(dense.gradients[name], kept.gradients[name])]
     assert not differing
-    pruned = run_artifacts(bundle / "ort-training", images, _ratios(bundle, 0.5))
+    pruned = run_artifacts(bundle / "ort-training", {"images": images, "prune_ratios": _ratios(bundle, 0.5)})
     assert any(not np.array_equal(dense.gradients[name], pruned.gradients[name]) for name in dense.gradients)
 
 

@@ -18,6 +18,7 @@ from graphs.passes.schedule import UPDATED
 from tests.graphs import numpy_kernels
 from toolchain.artifacts import Differentiated, Lowered, Rewritten, Traced
 from toolchain.methods import find_method
+from toolchain.methods.declaration import SGD
 from toolchain.models.registry import LoadedModel, imagenet_preprocessing
 from toolchain.reference.step import EagerStep, StepResult
 from toolchain.stages.differentiate import differentiate
@@ -26,6 +27,7 @@ from toolchain.stages.rewrite import rewrite
 from toolchain.stages.trace import trace
 
 METHOD = find_method("surgeon")
+OPTIMIZER = METHOD.optimizer or SGD(0.0)
 SIDE, BATCH = 32, 3
 TOLERANCE = 2e-5
 
@@ -99,7 +101,7 @@ def feeds(compiled: Compiled, chosen: np.ndarray, active: float = 1.0) -> dict[s
 def run_eager(compiled: Compiled, chosen: np.ndarray, half: bool = False) -> StepResult:
     layers = [(layer.name, layer.kind) for layer in compiled.rewritten.layers]
     trained = list(compiled.differentiated.trained)
-    step = EagerStep(compiled.module, layers, trained, METHOD.optimizer, half=half)
+    step = EagerStep(compiled.module, layers, trained, OPTIMIZER, half=half)
     return step.gradients(torch.from_numpy(images()), torch.from_numpy(chosen))
 
 

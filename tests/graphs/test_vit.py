@@ -23,6 +23,7 @@ from graphs.passes.update_parameters import UpdateWithMomentum
 from graphs.sizes import find_sizes
 from toolchain.artifacts import RUNTIME_IR_VERSION, Differentiated, Traced
 from toolchain.methods import find_method
+from toolchain.methods.declaration import SGD
 from toolchain.models.registry import LoadedModel, imagenet_preprocessing
 from toolchain.reference.step import EagerStep, StepResult
 from toolchain.stages.differentiate import differentiate
@@ -33,6 +34,7 @@ from toolchain.stages.trace import trace
 BLOCKS, HEADS, WIDTH, HIDDEN, TOKENS = 2, 2, 16, 32, 5
 RATIOS = [0.0, 0.5, 0.9, 1.0]
 METHOD = find_method("surgeon")
+OPTIMIZER = METHOD.optimizer or SGD(0.0)
 TOLERANCE = 2e-5
 """Relative L2 per tensor; float32 PyTorch is within 6e-6 of float64 here."""
 
@@ -72,7 +74,8 @@ def run_step(vit: Compiled, model: ir.Model, ratio: float) -> dict[str, np.ndarr
     session = open_session(model)
     feeds = {value.name: np.zeros(value.shape, np.float32) for value in session.get_inputs() if value.name != "images"}
     feeds |= {name: array.copy() for name, array in vit.traced.tensors.items() if name in feeds}
-    feeds |= {"images": images(), "prune_ratios": np.full_like(feeds["prune_ratios"], ratio)}
+    ones = np.ones(1, np.float32)
+    feeds |= {"images": images(), "prune_ratios": np.full_like(feeds["prune_ratios"], ratio), "active": ones}
     names = [value.name for value in session.get_outputs()]
     return dict(zip(names, session.run(None, feeds), strict=True))
 
@@ -81,7 +84,7 @@ def run_reference(vit: Compiled, ratio: float) -> StepResult:
     """The same step in eager PyTorch, float64."""
     training, trained = vit.differentiated.training, vit.differentiated.trained
     layers = [(layer.name, layer.kind) for layer in find_layers(training.graph, trained)]
-    step = EagerStep(copy.deepcopy(vit.module).double(), layers, trained, METHOD.optimizer)
+    step = EagerStep(copy.deepcopy(vit.module).double(), layers, trained, OPTIMIZER)
     return step.gradients(torch.from_numpy(images()).double(), [ratio] * len(layers))
 
 
@@ -96,7 +99,7 @@ def compile_step(vit: Compiled, leave_out: tuple[type[Rewrite], ...] = (), first
     step, trained = vit.differentiated.training.clone(), vit.differentiated.trained
     passes = rewriting(find_layers(step.graph, trained), trained)
     run_passes(step, [each for each in passes if not isinstance(each, leave_out)])
-    run_passes(step, [*first, *lowering(UpdateWithMomentum(trained, 0.9), METHOD.momentum)])
+    run_passes(step, [*first, *lowering((UpdateWithMomentum(trained, 0.9),), METHOD.momentum)])
     return step
 
 

@@ -14,7 +14,7 @@ from toolchain.measurement import released_surgeon
 from toolchain.measurement.released_surgeon import Kept, ReleasedForward
 from toolchain.measurement.surgeon import SurgeonStep, released_ratios
 from toolchain.models.cifar_resnet import resnet20
-from toolchain.reference.step import entropy
+from toolchain.reference.objective import entropy
 
 IMAGES = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 

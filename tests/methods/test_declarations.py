@@ -3,7 +3,7 @@
 import pytest
 
 from toolchain.errors import UsageError
-from toolchain.methods import METHODS, find_method
+from toolchain.methods import METHODS, Choices, find_method
 
 
 def test_every_method_is_filed_under_its_name_and_choice() -> None:
@@ -18,17 +18,21 @@ def test_first_choice_is_the_usual_one() -> None:
 
 def test_pruning_composes() -> None:
     assert find_method("tent").controller == "dense"
-    assert find_method("tent", prune="surgeon").controller == "surgeon"
+    assert find_method("tent", Choices(prune="surgeon")).controller == "surgeon"
 
 
 @pytest.mark.parametrize(
-    ("chosen", "complaint"),
+    ("name", "choices", "complaint"),
     [
-        ({"name": "best"}, "unknown method 'best'"),
-        ({"name": "tent", "train": "full"}, "cannot train 'full': choose bn"),
-        ({"name": "full", "prune": "much"}, "--prune 'much' is unknown: choose dense, static, surgeon"),
+        ("best", Choices(), "unknown method 'best'"),
+        ("tent", Choices(train="full"), "cannot train 'full': it trains bn"),
+        ("full", Choices(prune="much"), "--prune 'much' is unknown: choose dense, static, surgeon"),
+        ("bn", Choices(prune="static"), "trains nothing, so nothing waits to be pruned"),
+        ("eata", Choices(selection=True), "--selection: method eata has a loss of its own"),
+        ("cotta", Choices(consistency=True), "--consistency: method cotta has a loss of its own"),
+        ("tent", Choices(source_samples=8), "--source-samples: method tent does not mix statistics"),
     ],
 )
-def test_what_no_method_has_is_refused(chosen: dict[str, str], complaint: str) -> None:
+def test_what_no_method_has_is_refused(name: str, choices: Choices, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
-        find_method(**chosen)
+        find_method(name, choices)

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from toolchain.errors import ModelError
 from toolchain.methods.declaration import SGD, Adam, Optimizer
-from toolchain.reference.step import EagerStep, entropy
+from toolchain.reference.objective import entropy
+from toolchain.reference.step import EagerStep
 
 KINDS: dict[type[nn.Module], str] = {
     nn.Conv2d: "conv",

@@ -11,17 +11,7 @@ from toolchain.driver.output import emit, progress
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="torchvision name, timm:NAME, package.module:factory, or ours")
     parser.add_argument("--target", required=True, help="board, see `toolchain targets`")
-    parser.add_argument("--method", default="surgeon", help="adaptation method, see `toolchain methods`")
-    parser.add_argument("--train", choices=("full", "bn"), help="what adapts (default: the method's own)")
-    parser.add_argument(
-        "--prune", metavar="dense|static|surgeon", help="what chooses the prune ratios (default: the method's own)"
-    )
-    parser.add_argument(
-        "--source",
-        type=Path,
-        metavar="FILE.npz",
-        help="images that the model was trained on, for methods that need some",
-    )
+    _add_method(parser)
     parser.add_argument("--weights", metavar="FILE|none", help="safetensors or torch checkpoint; none: random values")
     parser.add_argument("--batch", type=count, default=8, help="images a step, usually (default: 8)")
     parser.add_argument("--image-size", type=count, help="side in pixels (default: as the model was trained)")
@@ -31,6 +21,25 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--values", default="fp32", metavar="fp32|fp16", help="precision of what is kept (fp32)")
     parser.add_argument("-o", "--output", type=Path, metavar="DIR", help="the bundle (default: MODEL-TARGET)")
     parser.add_argument("--stop-after", metavar="STAGE", help="write that stage's graphs to the folder, and stop")
+
+
+def _add_method(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--method", default="surgeon", help="adaptation method, see `toolchain methods`")
+    parser.add_argument("--train", choices=("full", "bn"), help="what adapts (default: the method's own)")
+    parser.add_argument(
+        "--prune", metavar="dense|static|surgeon", help="what chooses the prune ratios (default: the method's own)"
+    )
+    parser.add_argument("--selection", action="store_true", help="learn from certain samples only (SURGEON's CSS)")
+    parser.add_argument("--consistency", action="store_true", help="and from an augmented view (SURGEON's CR)")
+    parser.add_argument(
+        "--source-samples", type=count, metavar="N", help="bn: the source's statistics count as N images (0)"
+    )
+    parser.add_argument(
+        "--source",
+        type=Path,
+        metavar="FILE.npz|DIR",
+        help="images that the model was trained for: eata needs them",
+    )
 
 
 def run(options: argparse.Namespace) -> int:

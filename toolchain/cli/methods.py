@@ -19,13 +19,13 @@ def run(options: argparse.Namespace) -> int:
             "train": train,
             "trains": sorted(method.trains),
             "controller": method.controller,
-            "optimizer": method.optimizer.name,
-            "learning_rate": method.optimizer.learning_rate,
+            "optimizer": method.optimizer.name if method.optimizer else None,
+            "learning_rate": method.optimizer.learning_rate if method.optimizer else None,
             "source": method.source,
         }
         for name, choices in METHODS.items()
         for train, method in choices.items()
     ]
-    lines = [f"{i['name']:<10} --train {i['train']:<5} {', '.join(i['trains'])}; {i['source']}" for i in rows]
+    lines = [f"{i['name']:<8} {i['train']:<5} {', '.join(i['trains']) or 'nothing'}; {i['source']}" for i in rows]
     emit({"methods": rows}, "\n".join(lines), options.json)
     return 0

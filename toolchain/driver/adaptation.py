@@ -7,11 +7,12 @@ from typing import Any, Dict, List, Optional
 
 import numpy as np
 
-from toolchain.driver.budget import Work, fit_ratios, probe_work, require_fit
+from toolchain.driver.budget import Work, fit_ratios, prediction_work, probe_work, require_fit
 from toolchain.driver.controller import surgeon_ratios, uniform_ratios
 from toolchain.driver.manifest import Manifest
+from toolchain.driver.methods import open_procedure
 from toolchain.driver.needs import kept_bytes
-from toolchain.driver.step import Step, StepResult
+from toolchain.driver.step import Feeds, Step, StepResult
 from toolchain.errors import BundleError, InputError, UsageError
 
 _NOT_FINITE = "is not finite: back to the last saved state; if this goes on, lower --learning-rate"
@@ -30,7 +31,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What a batch gave. predicted_peak_bytes: of probe and step. seconds: of both, without decoding and saving."""
+    """What a batch gave.
+
+    selected: of its images, how many were learnt from. predicted_peak_bytes: of all that ran. seconds: of that, too,
+    without decoding and saving.
+    """
 
     loss: float
     predictions: List[int]
@@ -39,6 +44,7 @@ class BatchResult:
     predicted_peak_bytes: int
     prune_ratios: List[float]
     seconds: float
+    selected: int
 
 
 class SkippedBatch(Exception):
@@ -57,6 +63,7 @@ class Adapter:
         self._step = step
         self._settings = settings
         self._random = np.random.default_rng(settings.seed)
+        self._procedure = open_procedure(manifest, step, self._random)
         self._last_grad_rms: Optional[np.ndarray] = None
         self._predicted = 0
 
@@ -65,22 +72,31 @@ class Adapter:
         started = time.perf_counter()
         if not np.isfinite(images).all():
             raise SkippedBatch("the images hold NaN or Inf", state_is_lost=False)
-        ratios = self._ratios(images)
-        result = self._step.run(images, ratios, self._settings.learning_rate)
+        self._require_fit(len(images))
+        feeds = self._procedure.prepare(images)
+        ratios = self._ratios(images, feeds)
+        result = self._procedure.learn(images, ratios, self._settings.learning_rate, feeds)
         if not (result.is_finite and self._step.state_is_finite):
             raise SkippedBatch(f"the loss, a gradient or an updated parameter {_NOT_FINITE}", state_is_lost=True)
         self._last_grad_rms = result.grad_rms
         return self._describe(result, ratios, time.perf_counter() - started)
 
-    def _ratios(self, images: np.ndarray) -> np.ndarray:
-        """What the method wants, inside the budget; whether that is possible is known before a probe runs."""
-        work = Work(self._manifest, self._step.facts, len(images))
+    def _require_fit(self, batch: int) -> None:
+        """Whether the budget can be kept is known before anything runs."""
         self._predicted = 0
+        works = [Work(self._manifest, self._step.facts, batch)]
+        if self._step.predict_facts is not None:
+            works.append(prediction_work(self._manifest, self._step.predict_facts, batch))
+            self._predicted = works[-1].least.bytes
         if self._settings.budget is not None:
-            require_fit(work, self._settings.budget)
-        return self._fit(work, self._wanted_ratios(images))
+            for work in works:
+                require_fit(work, self._settings.budget)
 
-    def _wanted_ratios(self, images: np.ndarray) -> np.ndarray:
+    def _ratios(self, images: np.ndarray, feeds: Feeds) -> np.ndarray:
+        """What the method wants, inside the budget."""
+        return self._fit(Work(self._manifest, self._step.facts, len(images)), self._wanted_ratios(images, feeds))
+
+    def _wanted_ratios(self, images: np.ndarray, feeds: Feeds) -> np.ndarray:
         if self._settings.prune_ratios is not None:
             return self._settings.prune_ratios
         method, layers = self._manifest.method, len(self._manifest.layers)
@@ -89,10 +105,10 @@ class Adapter:
         if method.controller == "static":
             return uniform_ratios(layers, _static_ratio(self._manifest))
         if method.controller == "surgeon":
-            return surgeon_ratios(self._importance(images), elements_per_sample(self._manifest))
+            return surgeon_ratios(self._importance(images, feeds), elements_per_sample(self._manifest))
         raise BundleError(f"manifest.json: the controller {method.controller!r} is unknown here: update toolchain")
 
-    def _importance(self, images: np.ndarray) -> np.ndarray:
+    def _importance(self, images: np.ndarray, feeds: Feeds) -> np.ndarray:
         """grad_rms float32 [L], of the previous step or of a probe."""
         if self._settings.importance == "previous" and self._last_grad_rms is not None:
             return self._last_grad_rms
@@ -100,7 +116,8 @@ class Adapter:
         chosen = self._random.permutation(len(images))[: probe.samples]
         work = probe_work(self._manifest, self._step.facts, len(chosen))
         ratios = self._fit(work, uniform_ratios(len(self._manifest.layers), probe.prune_ratio))
-        result = self._step.probe(np.ascontiguousarray(images[chosen]), ratios)
+        fed = {role: np.ascontiguousarray(array[chosen]) for role, array in feeds.items()}
+        result = self._step.probe(np.ascontiguousarray(images[chosen]), ratios, fed)
         if not result.is_finite:
             raise SkippedBatch(f"the loss or a gradient of the probe {_NOT_FINITE}", state_is_lost=True)
         return result.grad_rms
@@ -121,6 +138,7 @@ class Adapter:
             predicted_peak_bytes=self._predicted,
             prune_ratios=[float(ratio) for ratio in ratios],
             seconds=seconds,
+            selected=result.selected if self._manifest.method.train != "none" else 0,
         )
 
 

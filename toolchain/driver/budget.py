@@ -62,6 +62,12 @@ def probe_work(manifest: Manifest, step: StepFacts, batch: int) -> Work:
     return Work(manifest, step, batch, "probe", images + scratch)
 
 
+def prediction_work(manifest: Manifest, predict: StepFacts, batch: int) -> Work:
+    """A forward pass alone, perhaps on images that were made from those of the batch."""
+    model = manifest.model
+    return Work(manifest, predict, batch, "prediction", 4 * batch * model.channels * model.image_size**2)
+
+
 def fit_ratios(work: Work, ratios: np.ndarray, budget: int) -> np.ndarray:
     """Ratios float32 [L] that keep the largest same share of what `ratios` keeps and fit `budget` bytes.
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.onnx_file import float_initializers, replace_initializers
+from toolchain.driver.persistent import deployed, shipped_tensors
 from toolchain.driver.refit import Recipe, fold, read_recipe
 from toolchain.driver.session_onnxruntime import InferSession
-from toolchain.driver.step import shipped_tensors
 from toolchain.errors import BundleError
 
 Tensors = Mapping[str, np.ndarray]
@@ -34,7 +34,7 @@ class InferenceModel:
 
     def weights(self, adapted: Optional[Tensors]) -> Dict[str, np.ndarray]:
         """What the graph holds, float32 by name, for adapted tensors by input name of the step; None: as shipped."""
-        return fold(self.recipe, {**shipped_tensors(self._bundle), **(adapted or {})})
+        return fold(self.recipe, deployed({**shipped_tensors(self._bundle), **(adapted or {})}))
 
     def constants(self) -> Dict[str, np.ndarray]:
         """The float32 initialisers that no adaptation changes."""

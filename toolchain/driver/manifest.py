@@ -1,4 +1,4 @@
-"""What manifest.json of a bundle says (format 3), read and written."""
+"""What manifest.json of a bundle says (format 4), read and written."""
 
 import dataclasses
 import json
@@ -10,7 +10,7 @@ from typing import Any, Dict, List, Optional, Tuple, Union
 from toolchain.driver.structure import Mismatch, decode
 from toolchain.errors import BundleError
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -43,19 +43,6 @@ class ProbeFacts:
 
     samples: int
     prune_ratio: float
-
-
-@dataclass(frozen=True)
-class MethodFacts:
-    """prune_ratio: the ratio of the static controller; None: the probe's."""
-
-    name: str
-    train: str
-    controller: str
-    learning_rate: float
-    optimizer: str
-    probe: ProbeFacts
-    prune_ratio: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +80,27 @@ class TensorFacts:
         """Of a tensor that has the same shape for every batch."""
         elements = math.prod(int(length) for length in self.shape)
         return elements * {"float32": 4, "int64": 8}[self.dtype]
+
+
+@dataclass(frozen=True)
+class MethodFacts:
+    """prune_ratio: the ratio of the static controller; None: the probe's. choices: what the user chose about it.
+
+    procedure: the piece of the driver that runs a batch, see toolchain.driver.methods; numbers: what it reads; state:
+    the tensors that it keeps from batch to batch, beside those that the step's graph updates.
+    """
+
+    name: str
+    train: str
+    controller: str
+    learning_rate: float
+    optimizer: str
+    probe: ProbeFacts
+    prune_ratio: Optional[float] = None
+    choices: Dict[str, Any] = field(default_factory=dict)
+    procedure: str = "step"
+    numbers: Dict[str, float] = field(default_factory=dict)
+    state: Tuple[TensorFacts, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,6 +173,9 @@ class StepFacts:
     def inputs_of(self, *roles: str) -> List[TensorFacts]:
         return [tensor for tensor in self.inputs if tensor.role in roles]
 
+    def outputs_of(self, *roles: str) -> List[TensorFacts]:
+        return [tensor for tensor in self.outputs if tensor.role in roles]
+
     def updates(self) -> Dict[str, str]:
         """State output → the input that it replaces."""
         return {tensor.name: tensor.updates for tensor in self.outputs if tensor.role == "state" and tensor.updates}
@@ -186,7 +197,8 @@ class FileFacts:
 
 @dataclass(frozen=True)
 class Manifest:
-    """step: in standard operators, which every device runs. native: with kernels for some platforms."""
+    """step: in standard operators, which every device runs. native: with kernels for some platforms. predict: a
+    forward pass alone, where the method needs it beside the step, in both forms."""
 
     format: int
     toolchain: str
@@ -202,6 +214,8 @@ class Manifest:
     infer: InferFacts
     reference: str
     files: Dict[str, FileFacts]
+    predict: Optional[StepFacts] = None
+    native_predict: Optional[StepFacts] = None
 
     def dense_bytes(self, batch: int) -> int:
         """Bytes that a step without pruning keeps for the backward pass."""

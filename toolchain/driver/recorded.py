@@ -5,6 +5,7 @@ from typing import Dict, Mapping
 
 import numpy as np
 
+from toolchain.driver.persistent import PER_BATCH
 from toolchain.driver.step import Step, StepResult
 from toolchain.errors import BundleError
 
@@ -20,4 +21,5 @@ def read_reference(path: Path) -> Dict[str, np.ndarray]:
 
 def run_recorded(step: Step, recorded: Mapping[str, np.ndarray]) -> StepResult:
     """The same step once more."""
-    return step.run(recorded["images"], recorded["prune_ratios"], float(recorded["learning_rate"][0]))
+    feeds = {role: recorded[role] for role in PER_BATCH if role in recorded}
+    return step.run(recorded["images"], recorded["prune_ratios"], float(recorded["learning_rate"][0]), feeds)

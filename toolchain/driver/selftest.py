@@ -15,10 +15,11 @@ from toolchain.driver.checks import Check, check, compare, relative
 from toolchain.driver.engine_checks import EngineReport, check_engine
 from toolchain.driver.infer import open_session
 from toolchain.driver.output import emit
+from toolchain.driver.persistent import shipped_tensors
 from toolchain.driver.predictor import choice_from
 from toolchain.driver.recorded import read_reference, run_recorded
 from toolchain.driver.session_onnxruntime import VERSION
-from toolchain.driver.step import REPORTED, Step, available_forms, shipped_tensors
+from toolchain.driver.step import REPORTED, Step, available_forms
 from toolchain.errors import UsageError
 
 # Distance of the update, as a vector, from the recorded one: 0 is equal, 1 is what no update at all gives. Rounding
@@ -56,7 +57,7 @@ def _check_step(bundle: Bundle, threads: Optional[int], form: str, recorded: Map
     step = Step(bundle, threads, form)
     result = run_recorded(step, recorded)
     checks = [compare(name, np.asarray(getattr(result, name)), recorded[name], limit) for name in REPORTED]
-    checks += _check_updates(step.state, shipped_tensors(bundle), recorded, limit)
+    checks += _check_updates(step.tensors, shipped_tensors(bundle), recorded, limit)
     return [replace(check, name=f"{form}: {check.name}") for check in checks]
 
 

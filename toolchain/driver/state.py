@@ -11,6 +11,7 @@ import numpy as np
 
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.output import warn
+from toolchain.driver.persistent import state_of
 from toolchain.driver.tensors import TensorFile, read_metadata, read_tensors, write_tensors
 from toolchain.errors import StateError
 
@@ -122,9 +123,7 @@ class StateFolder:
 
 def open_state(bundle: Bundle, folder: Optional[Path]) -> StateFolder:
     """The states of a bundle in `folder`, or in the one beside it."""
-    facts = bundle.manifest.step
-    names = set(facts.updates().values())
-    expected = {tensor.name: (tensor.dtype, tensor.shape) for tensor in facts.inputs if tensor.name in names}
+    expected = {tensor.name: (tensor.dtype, tensor.shape) for tensor in state_of(bundle.manifest)}
     return StateFolder(folder or bundle.default_state, bundle.identity, expected)
 
 

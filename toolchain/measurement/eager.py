@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from toolchain.measurement.prepare import Prepared, read_prepared
 from toolchain.measurement.stopwatch import Step, report
 from toolchain.measurement.task import Load, read_task
-from toolchain.reference.step import entropy
+from toolchain.reference.objective import entropy
 
 
 def full_step(prepared: Prepared, images: Tensor, load: Load) -> Step:

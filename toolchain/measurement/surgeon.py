@@ -16,7 +16,7 @@ from toolchain.measurement.prepare import Prepared
 from toolchain.measurement.released_surgeon import ReleasedForward
 from toolchain.measurement.stopwatch import Step
 from toolchain.measurement.task import Load
-from toolchain.reference.step import entropy
+from toolchain.reference.objective import entropy
 
 PROBED, SMALL_BATCH = 10, 8
 """Images that the probe sees; of a batch up to the small one, as on the authors' board, a single one."""

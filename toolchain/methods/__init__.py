@@ -1,18 +1,25 @@
 """Adaptation methods, each declared in a file of its own."""
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import get_args
 
 from toolchain.errors import UsageError
-from toolchain.methods import ecotta, full, static, surgeon, tent
-from toolchain.methods.declaration import Controller, Method
+from toolchain.methods import bn, cotta, eata, ecotta, full, law, sar, source, static, surgeon, tent
+from toolchain.methods.choices import Choices
+from toolchain.methods.declaration import Method
+
+__all__ = ["METHODS", "Choices", "find_method"]
 
 METHODS: Mapping[str, Mapping[str, Method]] = {
     chosen[0].name: {method.train: method for method in chosen}
     for chosen in (
+        (source.NONE,),
+        (bn.NONE,),
         (full.FULL,),
         (tent.BN,),
+        (eata.BN,),
+        (sar.BN,),
+        (cotta.FULL,),
+        (law.FULL,),
         (ecotta.FULL,),
         (static.FULL, static.BN),
         (surgeon.FULL, surgeon.BN),
@@ -20,25 +27,13 @@ METHODS: Mapping[str, Mapping[str, Method]] = {
 }
 """By name, then by what trains; the first choice is the usual one."""
 
-CONTROLLERS: tuple[Controller, ...] = get_args(Controller)
 
-
-def find_method(name: str, train: str | None = None, prune: str | None = None) -> Method:
-    """train: None for the method's usual choice. prune: the controller, None for the method's own.
-
-    Raises UsageError for a name that is not declared, or a choice that the method does not have.
-    """
+def find_method(name: str, choices: Choices | None = None) -> Method:
+    """Raises UsageError for a name that is not declared, or a choice that the method does not have."""
     if name not in METHODS:
         raise UsageError(f"unknown method {name!r}: `toolchain methods` lists {', '.join(METHODS)}")
-    choices = METHODS[name]
-    if train not in (None, *choices):
-        raise UsageError(f"method {name} cannot train {train!r}: choose {' or '.join(choices)}")
-    method = choices[train] if train is not None else next(iter(choices.values()))
-    return method if prune is None else _pruned(method, prune)
-
-
-def _pruned(method: Method, prune: str) -> Method:
-    for controller in CONTROLLERS:
-        if controller == prune:
-            return replace(method, controller=controller)
-    raise UsageError(f"--prune {prune!r} is unknown: choose {', '.join(CONTROLLERS)}")
+    declared, chosen = METHODS[name], choices or Choices()
+    if chosen.train not in (None, *declared):
+        raise UsageError(f"method {name} cannot train {chosen.train!r}: it trains {' or '.join(declared)}")
+    method = declared[chosen.train] if chosen.train is not None else next(iter(declared.values()))
+    return chosen.applied_to(method)

@@ -25,10 +25,11 @@ class SGD:
 
 
 Optimizer = Adam | SGD
-Train = Literal["full", "bn"]
+Train = Literal["none", "full", "bn"]
 Kind = Literal["conv", "linear", "batchnorm", "layernorm"]
 Controller = Literal["dense", "static", "surgeon"]
-Loss = Literal["entropy", "confident_entropy"]
+
+Term = Literal["entropy", "confident_entropy", "targets", "log_targets"]
 
 NORMS: frozenset[Kind] = frozenset({"batchnorm", "layernorm"})
 ALL: frozenset[Kind] = NORMS | {"conv", "linear"}
@@ -66,23 +67,117 @@ class MetaNetworks:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Which samples of a batch the entropy is minimised on: those whose own is below `share` of the most it can be.
+
+    share: of ln(classes); None: all. weighted: by exp(limit − entropy). redundancy: and those whose probabilities have
+    a cosine below it to the moving average of all that were kept.
+    """
+
+    share: float | None = 0.4
+    weighted: bool = False
+    redundancy: float | None = None
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """Parameters are pulled to where they started, strength · F · (θ − θ0)², F their Fisher information on `samples`
+    source images with pseudo-labels."""
+
+    strength: float
+    samples: int
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A teacher whose parameters are the moving average of the student's, with `decay`, gives targets and predictions.
+
+    Where the shipped model's mean confidence is below `confidence`, the mean of its logits for `views` augmentations
+    counts. symmetric: half the loss is the cross-entropy the other way round. restore: the share of the student's
+    elements that each batch sets back to what was shipped.
+    """
+
+    decay: float = 0.999
+    confidence: float = 0.92
+    views: int = 32
+    restore: float = 0.01
+    symmetric: bool = False
+    name: str = field(default="teacher", init=False)
+
+
+@dataclass(frozen=True)
+class Sharpness:
+    """The gradient is taken at θ + radius · g / ‖g‖; all starts anew once the moving average of the loss, with `decay`,
+    falls below `reset_below`."""
+
+    radius: float = 0.05
+    decay: float = 0.9
+    reset_below: float = 0.2
+    name: str = field(default="sharpness", init=False)
+
+
+@dataclass(frozen=True)
+class LayerRates:
+    """Each tensor's learning rate is scaled by its Fisher information on pseudo-labels, from 0 for the lowest to 1 for
+    the highest, to the power of `temperature`. consistency: see TwoViews."""
+
+    temperature: float
+    consistency: float
+    name: str = field(default="layer_rates", init=False)
+
+
+@dataclass(frozen=True)
+class TwoViews:
+    """The loss has a term consistency · classes · H(p(x), p(T(x))) for an augmentation T, with gradients both ways."""
+
+    consistency: float
+    name: str = field(default="two_views", init=False)
+
+
+Beside = Teacher | Sharpness | LayerRates | TwoViews
+
+
+@dataclass(frozen=True)
 class Method:
     """One adaptation method.
 
-    train: the name of the choice. trains: which kinds of layer it trains. parameters: which of their tensors.
-    BatchNorm normalises with the statistics of the batch; momentum: how fast its running statistics follow.
+    train: the name of the choice. trains: which kinds of layer it trains. parameters: which of their tensors. skips:
+    modules, by the start of their path, that it does not train.
+    optimizer: None where nothing trains.
+    statistics: what BatchNorm normalises with; momentum: how fast its running statistics follow those of the batch;
+    source_samples: as how many images the source's statistics count beside them, where nothing trains.
+    loss: the sum of these terms, see graphs.losses; selection: of the samples whose entropy counts.
     controller: what chooses the prune ratios: "dense" (0 everywhere), "static" (`prune_ratio` everywhere) or "surgeon".
+    beside: what a device does beside the graph. update: where the optimizer is: in the "graph" or, for methods that
+    differentiate several times a batch, in the "driver".
     """
 
     name: str
     source: str
     train: Train
-    trains: frozenset[Kind]
-    parameters: frozenset[Literal["weight", "bias"]]
-    optimizer: Optimizer
+    trains: frozenset[Kind] = frozenset()
+    parameters: frozenset[Literal["weight", "bias"]] = frozenset()
+    skips: tuple[str, ...] = ()
+    optimizer: Optimizer | None = None
     controller: Controller = "dense"
     prune_ratio: float = 0.9
-    loss: Loss = "entropy"
+    loss: tuple[Term, ...] = ("entropy",)
+    selection: Selection | None = None
+    anchor: Anchor | None = None
+    statistics: Literal["batch", "running"] = "batch"
+    source_samples: int = 0
     momentum: float = 0.1
     probe: Probe = Probe(samples=1, prune_ratio=0.9)
     meta_networks: MetaNetworks | None = None
+    beside: Beside | None = None
+    update: Literal["graph", "driver"] = "graph"
+
+    @property
+    def weighs_samples(self) -> bool:
+        """Whether the samples of a batch count differently in the entropy."""
+        return "entropy" in self.loss and (self.selection is not None or self.update == "driver")
+
+    @property
+    def predicts_beside(self) -> bool:
+        """Whether a forward pass alone is run, too."""
+        return isinstance(self.beside, Teacher | LayerRates | TwoViews)

@@ -13,6 +13,6 @@ FULL = Method(
     trains=frozenset({"conv", "batchnorm"}),
     parameters=AFFINE,
     optimizer=SGD(learning_rate=5e-3, momentum=0.0),
-    loss="confident_entropy",
+    loss=("confident_entropy",),
     meta_networks=MetaNetworks(distillation=0.5, warm_up=WarmUp(learning_rate=5e-2, momentum=0.9, epochs=10, batch=64)),
 )

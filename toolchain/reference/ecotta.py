@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.reference.interception import PrunedForward
-from toolchain.reference.step import EagerStep, StepResult, root_mean_square
+from toolchain.reference.objective import Feeds, Outcome
+from toolchain.reference.step import EagerStep, StepResult
 
 META_NETWORKS = "meta_networks"
 
@@ -36,22 +37,18 @@ class EcottaStep(EagerStep):
     weight = 0.5
     share = 0.4
 
-    def _differentiate(
-        self, images: Tensor, prune_ratios: Tensor | Sequence[float]
+    def differentiate(
+        self, images: Tensor, prune_ratios: Tensor | Sequence[float], feeds: Feeds | None = None
     ) -> tuple[StepResult, PrunedForward]:
-        ratios = torch.as_tensor(prune_ratios, dtype=torch.float32).tolist()
-        with PrunedForward(self._layers, ratios, "batch", self._half) as forward, self._observed() as seen:
-            logits = self._model(images)
+        with self._observed() as seen:
+            logits, forward = self.forward(images, prune_ratios)
         entropy = confident_entropy(logits, self.share)
-        with PrunedForward(self._layers, ratios, "batch", self._half):
+        with self.pruning(prune_ratios):
             distances = [(network(*inputs) - inputs[1]).abs().mean() for network, inputs in seen]
         distance = self.weight * torch.stack(distances).sum()
-        parts = [self._gradients_of(part) for part in (entropy, distance)]
-        grads = {name: parts[0][name] + parts[1][name] for name in self._trained}
-        rms = torch.tensor([root_mean_square(grads[layer.weight_name]) for layer in self._layers], dtype=torch.float32)
-        kept = torch.tensor(forward.kept_elements(), dtype=torch.int64)
-        loss = (entropy + distance).detach()
-        return StepResult(logits.detach(), loss, grads, rms, kept), forward
+        parts = [self.gradients_of(part) for part in (entropy, distance)]
+        grads = {name: parts[0][name] + parts[1][name] for name in self.trained}
+        return self.describe(logits, Outcome(entropy + distance, None), grads, forward), forward
 
     @contextmanager
     def _observed(self) -> Iterator[list[tuple[nn.Module, tuple[Tensor, Tensor]]]]:
@@ -61,7 +58,7 @@ class EcottaStep(EagerStep):
         def observe(network: nn.Module, inputs: Any) -> None:
             seen.append((network, (inputs[0].detach(), inputs[1].detach())))
 
-        networks = self._model.get_submodule(META_NETWORKS).children()
+        networks = self.model.get_submodule(META_NETWORKS).children()
         handles = [network.register_forward_pre_hook(observe) for network in networks]
         try:
             yield seen

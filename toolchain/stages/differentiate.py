@@ -3,6 +3,7 @@
 This file is all that knows the engine, which is frozen at 1.19.2: another one has to offer `differentiate` alone.
 """
 
+import math
 import os
 import re
 import sys
@@ -15,14 +16,15 @@ import onnx
 import onnx_ir as ir
 
 from graphs.check import run_passes
-from graphs.losses import LOSSES
+from graphs.losses import append_loss
 from graphs.losses.distillation import append_distillation
 from graphs.origin import module_of
 from graphs.passes.bind_constants import BindConstants
 from graphs.passes.pipeline import binding, preparing
+from graphs.passes.select_samples import SelectSamples
 from toolchain.artifacts import RUNTIME_IR_VERSION, Differentiated, Traced
 from toolchain.errors import ModelError
-from toolchain.methods.declaration import Method
+from toolchain.methods.declaration import Method, Selection
 from toolchain.models.meta_networks import META
 
 TRAINABLE = {
@@ -42,17 +44,25 @@ def differentiate(traced: Traced, method: Method, folder: Path) -> Differentiate
     """
     trained = _trained_parameters(traced, method)
     forward = traced.forward.clone()
-    LOSSES[method.loss](forward.graph)
+    append_loss(forward.graph, method.loss, method.weighs_samples)
     if method.meta_networks is not None:
         append_distillation(forward.graph, _networks(trained), method.meta_networks.distillation)
     run_passes(forward, preparing(method.momentum))
     _generate(_for_engine(forward), traced, trained, folder)
     _mend(folder)
     training = ir.load(folder / "training_model.onnx")
+    if method.weighs_samples:
+        run_passes(training, (_selecting(method, traced.classes),))
     if method.meta_networks is not None:
         run_passes(training, binding())
         _bind_evaluation(folder / "eval_model.onnx")
     return Differentiated(training, trained, folder)
+
+
+def _selecting(method: Method, classes: int) -> SelectSamples:
+    chosen = method.selection or Selection(share=None)
+    threshold = None if chosen.share is None else chosen.share * math.log(classes)
+    return SelectSamples(threshold, chosen.weighted, chosen.redundancy, masked=method.update == "driver")
 
 
 def _networks(trained: tuple[str, ...]) -> list[str]:
@@ -67,7 +77,7 @@ def _trained_parameters(traced: Traced, method: Method) -> tuple[str, ...]:
         for node in traced.forward.graph
         if TRAINABLE.get(node.op_type) in method.trains
         for index, value in enumerate(node.inputs)
-        if value is not None and ROLES.get(index) in method.parameters
+        if value is not None and ROLES.get(index) in method.parameters and not _skips(method, str(value.name))
     }
     within = "" if method.meta_networks is None else f"{META}."
     trained = tuple(name for name in traced.parameters if name in chosen and name.startswith(within))
@@ -75,6 +85,10 @@ def _trained_parameters(traced: Traced, method: Method) -> tuple[str, ...]:
         kinds = " or ".join(sorted(method.trains))
         raise ModelError(f"method {method.name} trains {kinds} layers, and {traced.model} has none: choose another")
     return trained
+
+
+def _skips(method: Method, parameter: str) -> bool:
+    return any(parameter.startswith(f"{module}.") for module in method.skips)
 
 
 def _for_engine(forward: ir.Model) -> onnx.ModelProto:

@@ -1,9 +1,10 @@
 """The training graph as one step in the native kernels, for stock ONNX Runtime with their library."""
 
 from graphs.check import run_passes
+from graphs.passes.anchor_parameters import AnchorParameters
 from graphs.passes.pipeline import fusing
 from graphs.passes.rewrite import Pass
-from graphs.passes.update_in_place import AdamInPlace, MomentumInPlace
+from graphs.passes.update_in_place import AccumulateInPlace, AdamInPlace, MomentumInPlace
 from graphs.saved import find_saved, find_stores
 from toolchain.artifacts import Differentiated, Lowered, Rewritten
 from toolchain.methods.declaration import Adam, Method
@@ -17,8 +18,13 @@ def fuse(differentiated: Differentiated, rewritten: Rewritten, method: Method, h
     return Lowered(step, find_stores(step.graph), find_saved(step.graph))
 
 
-def _update(method: Method, trained: tuple[str, ...]) -> Pass:
+def _update(method: Method, trained: tuple[str, ...]) -> tuple[Pass, ...]:
+    """What becomes of the gradients."""
     chosen = method.optimizer
+    anchor = (AnchorParameters(trained, method.anchor.strength),) if method.anchor is not None else ()
+    if method.update == "driver":
+        return (*anchor, AccumulateInPlace(trained))
     if isinstance(chosen, Adam):
-        return AdamInPlace(trained, chosen.beta1, chosen.beta2, chosen.epsilon)
-    return MomentumInPlace(trained, chosen.momentum)
+        return (*anchor, AdamInPlace(trained, chosen.beta1, chosen.beta2, chosen.epsilon))
+    assert chosen is not None
+    return (*anchor, MomentumInPlace(trained, chosen.momentum))

@@ -5,9 +5,10 @@ import onnx_ir as ir
 from graphs.build import OWN_DOMAIN
 from graphs.check import run_passes
 from graphs.origin import module_of
+from graphs.passes.anchor_parameters import AnchorParameters
 from graphs.passes.pipeline import lowering
 from graphs.passes.rewrite import Pass
-from graphs.passes.update_parameters import UpdateWithAdam, UpdateWithMomentum
+from graphs.passes.update_parameters import AccumulateGradients, UpdateWithAdam, UpdateWithMomentum
 from graphs.saved import find_saved, find_stores
 from toolchain.artifacts import Differentiated, Lowered, Rewritten, Traced
 from toolchain.errors import ModelError
@@ -35,8 +36,13 @@ def _origin(node: ir.Node, forward: ir.Graph) -> str:
     return next((module_of(found) for found in forward if found.name == name), f"of node {node.name}")
 
 
-def _update(method: Method, trained: tuple[str, ...]) -> Pass:
+def _update(method: Method, trained: tuple[str, ...]) -> tuple[Pass, ...]:
+    """What becomes of the gradients."""
     chosen = method.optimizer
+    anchor = (AnchorParameters(trained, method.anchor.strength),) if method.anchor is not None else ()
+    if method.update == "driver":
+        return (*anchor, AccumulateGradients(trained))
     if isinstance(chosen, Adam):
-        return UpdateWithAdam(trained, chosen.beta1, chosen.beta2, chosen.epsilon)
-    return UpdateWithMomentum(trained, chosen.momentum)
+        return (*anchor, UpdateWithAdam(trained, chosen.beta1, chosen.beta2, chosen.epsilon))
+    assert chosen is not None
+    return (*anchor, UpdateWithMomentum(trained, chosen.momentum))

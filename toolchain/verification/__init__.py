@@ -8,7 +8,8 @@ from toolchain.verification.case import Case
 from toolchain.verification.check import Check
 from toolchain.verification.gradients import check_gradients
 from toolchain.verification.inference import check_inference
-from toolchain.verification.updates import check_optimizer, check_updates
+from toolchain.verification.optimizer import check_optimizer
+from toolchain.verification.updates import check_updates
 
 CHECKS: tuple[Callable[[Case], Iterator[Check]], ...] = (
     check_inference,

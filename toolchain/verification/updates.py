@@ -1,102 +1,91 @@
-"""What several steps in a row do to parameters and running statistics."""
+"""What several batches in a row do to predictions, parameters and running statistics."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
+from toolchain.driver.methods import open_procedure
 from toolchain.driver.step import Step
-from toolchain.methods.declaration import Adam
-from toolchain.reference.step import build_optimizer
 from toolchain.verification.case import Case
 from toolchain.verification.check import FLIPS, Arrays, Check, distance
+from toolchain.verification.twin import make_twin
 
 STEPS = 5
 RATIO = 0.5
-OPTIMIZER_ROUNDING = 1e-3
-"""A float32 update read off as a difference of parameters, against float64."""
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Course:
+    """logits [STEPS · N, C]: what was predicted. tensors: the state behind the last batch, by name."""
+
+    logits: np.ndarray
+    tensors: Arrays
 
 
 def check_updates(case: Case) -> Iterator[Check]:
-    """Parameters and running statistics after five steps at p = 0.5, against eager float64.
+    """Five batches at p = 0.5, the driver with its method's procedure against the eager twin in float64.
 
-    The changes are compared, not the values. Adam divides by the gradient's own size, so that an element whose gradient
-    is rounding moves as far as any other, its direction given by chance: the limit is what eager float32 errs, doubled.
+    Of the state the changes are compared, not the values. Adam divides by the gradient's own size, so that an element
+    whose gradient is rounding moves as far as any other, its direction given by chance: the limit is what eager float32
+    errs, doubled.
     """
-    shipped = _initial(case)
-    single, exact = (_changes(_eager(case, dtype), shipped) for dtype in (torch.float32, torch.float64))
+    batches = list(case.batches(STEPS))
+    single, exact = (run_twin(case, batches, dtype) for dtype in (torch.float32, torch.float64))
     for form in case.forms:
-        found = _changes(_compiled(case, form), shipped)
-        for kind, names in (("parameters", case.trained), ("running statistics", _statistics(case))):
-            if names:
-                measured, errs = (distance(_only(part, names), _only(exact, names)) for part in (found, single))
-                yield Check(f"{form}: {kind} after {STEPS} steps", measured, max(FLIPS, 2 * errs))
+        yield from compare(case, form, run_driver(case, batches, form), single, exact)
 
 
-def check_optimizer(case: Case) -> Iterator[Check]:
-    """The update alone: torch's optimizer in float64, fed with the very gradients that the compiled step found."""
-    for form in case.forms:
-        yield _check_optimizer(case, Step(case.bundle, operators=form), f"{form}: optimizer over {STEPS} steps")
+def compare(case: Case, form: str, found: Course, single: Course, exact: Course) -> Iterator[Check]:
+    """Of predictions, and of each kind of state that there is."""
+    courses = (found, single, exact)
+    logits = [{"logits": course.logits} for course in courses]
+    yield _check(f"{form}: predictions of {STEPS} batches", *logits)
+    shipped = {name: array.copy() for name, array in Step(case.bundle).state.items()}
+    for kind, names in _kinds(case).items():
+        changes = [
+            {name: course.tensors[name] - shipped[name].astype(np.float64) for name in names} for course in courses
+        ]
+        if names:
+            yield _check(f"{form}: {kind} after {STEPS} steps", *changes)
 
 
-def _check_optimizer(case: Case, step: Step, label: str) -> Check:
-    names = case.trained
-    followed = {name: torch.from_numpy(step.state[name].astype(np.float64)) for name in names}
-    optimizer = build_optimizer(case.method.optimizer, [torch.nn.Parameter(followed[name]) for name in names])
-    parameters = optimizer.param_groups[0]["params"]
-    for images in case.batches(STEPS):
-        before = _moments(step, names)
-        step.run(images, _ratios(case), case.manifest.method.learning_rate)
-        for parameter, name in zip(parameters, names, strict=True):
-            parameter.grad = torch.from_numpy(_gradient(case, before[name], _moments(step, [name])[name]))
-        optimizer.step()
-    shipped = _initial(case)
-    exact = {name: value.detach().numpy() for name, value in zip(names, parameters, strict=True)}
-    measured = distance(_changes(step.state, _only(shipped, names)), _changes(exact, _only(shipped, names)))
-    return Check(label, measured, OPTIMIZER_ROUNDING)
-
-
-def _gradient(case: Case, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """g from m' = beta m + (1 - beta) g, or from m' = momentum m + g."""
-    optimizer = case.method.optimizer
-    if isinstance(optimizer, Adam):
-        return np.asarray((after - optimizer.beta1 * before) / (1 - optimizer.beta1))
-    return np.asarray(after - optimizer.momentum * before)
-
-
-def _moments(step: Step, names: list[str]) -> dict[str, np.ndarray]:
-    return {name: step.state[f"{name}.moment1"].astype(np.float64) for name in names}
-
-
-def _initial(case: Case) -> dict[str, np.ndarray]:
-    return {name: array.copy() for name, array in Step(case.bundle).state.items()}
-
-
-def _compiled(case: Case, form: str) -> Arrays:
+def run_driver(case: Case, batches: list[np.ndarray], form: str) -> Course:
+    """As the device does it, at fixed prune ratios."""
     step = Step(case.bundle, operators=form)
-    for images in case.batches(STEPS):
-        step.run(images, _ratios(case), case.manifest.method.learning_rate)
-    return step.state
+    procedure = open_procedure(case.manifest, step, np.random.default_rng(SEED))
+    logits = []
+    for images in batches:
+        feeds = procedure.prepare(images)
+        logits.append(procedure.learn(images, _ratios(case), case.manifest.method.learning_rate, feeds).logits)
+    return Course(np.concatenate(logits), step.state)
 
 
-def _eager(case: Case, dtype: torch.dtype) -> Arrays:
-    step = case.eager(dtype)
-    for images in case.batches(STEPS):
-        step.run(torch.from_numpy(images).to(dtype), torch.from_numpy(_ratios(case)))
-    return {name: tensor.numpy() for name, tensor in step.parameters().items()}
+def run_twin(case: Case, batches: list[np.ndarray], dtype: torch.dtype) -> Course:
+    twin = make_twin(case, dtype, np.random.default_rng(SEED))
+    rate = case.manifest.method.learning_rate
+    logits = [twin.run(images, _ratios(case), rate) for images in batches]
+    return Course(np.concatenate(logits), twin.tensors())
+
+
+def _changes(after: Arrays, before: Arrays, names: list[str]) -> Arrays:
+    return {name: after[name] - before[name].astype(np.float64) for name in names}
+
+
+def _check(name: str, found: Arrays, single: Arrays, exact: Arrays) -> Check:
+    return Check(name, distance(found, exact), max(FLIPS, 2 * distance(single, exact)))
+
+
+def _kinds(case: Case) -> dict[str, list[str]]:
+    facts = case.manifest
+    return {
+        "parameters": case.trained,
+        "teacher": [tensor.name for tensor in facts.method.state if tensor.role == "teacher"],
+        "running statistics": [tensor.name for tensor in facts.step.inputs_of("statistic")],
+    }
 
 
 def _ratios(case: Case) -> np.ndarray:
     return np.full(len(case.manifest.layers), RATIO, np.float32)
-
-
-def _statistics(case: Case) -> list[str]:
-    return [tensor.name for tensor in case.manifest.step.inputs_of("statistic")]
-
-
-def _changes(after: Arrays, before: Arrays) -> dict[str, np.ndarray]:
-    return {name: after[name] - before[name].astype(np.float64) for name in before if name in after}
-
-
-def _only(arrays: Arrays, names: list[str]) -> dict[str, np.ndarray]:
-    return {name: arrays[name] for name in names}

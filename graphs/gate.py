@@ -1,0 +1,26 @@
+"""Whether a step changes what it keeps: the input `active`, and that there is a sample to learn from."""
+
+import onnx_ir as ir
+
+from graphs.build import Builder, add_input
+
+ACTIVE = "active"
+SELECTED = "selected"
+
+
+def active_input(graph: ir.Graph) -> ir.Value:
+    """The input `active` float32 [1], which is 0 for a step that only looks."""
+    known = {value.name: value for value in graph.inputs}
+    return known.get(ACTIVE) or add_input(graph, ACTIVE, ir.DataType.FLOAT, [1])
+
+
+def gate(graph: ir.Graph, build: Builder) -> ir.Value:
+    """float32 [1]: 0 where the step is not active, or has selected no sample."""
+    active = active_input(graph)
+    selected = [value for node in graph for value in node.outputs if value.name == SELECTED]
+    return build.op("Mul", active, selected[0]) if selected else active
+
+
+def gated(build: Builder, gate: ir.Value, open_: float | ir.Value, shut: float) -> ir.Value:
+    """float32 [1]: `open_` where the gate is, else `shut`."""
+    return build.op("Where", build.op("Cast", gate, to=int(ir.DataType.BOOL)), open_, shut)

@@ -1,0 +1,67 @@
+"""What a user may choose about a method beside its name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import get_args
+
+from toolchain.errors import UsageError
+from toolchain.methods.declaration import Controller, Method, Selection, TwoViews
+
+CONTROLLERS: tuple[Controller, ...] = get_args(Controller)
+STABLE_SAMPLES = Selection(share=0.4, weighted=True)
+PLAIN = "use it with full, tent, static or surgeon"
+CONSISTENCY = TwoViews(consistency=0.01)
+
+
+@dataclass(frozen=True)
+class Choices:
+    """train: what trains; None: the method's usual choice. prune: the controller; None: the method's own.
+
+    selection, consistency: SURGEON's certainty-based sample selection and consistency regularisation (Ma et al., CVPR
+    2025, section 3.4). source_samples: as how many images the source's BatchNorm statistics count beside a batch's.
+    """
+
+    train: str | None = None
+    prune: str | None = None
+    selection: bool = False
+    consistency: bool = False
+    source_samples: int | None = None
+
+    def applied_to(self, method: Method) -> Method:
+        """Raises UsageError for what does not go with the method."""
+        wanted: list[tuple[object, Callable[[Method], Method]]] = [
+            (self.prune is not None, self._pruned),
+            (self.selection, self._selecting),
+            (self.consistency, self._consistent),
+            (self.source_samples is not None, self._mixing),
+        ]
+        for wants, change in wanted:
+            method = change(method) if wants else method
+        return method
+
+    def _pruned(self, method: Method) -> Method:
+        if method.optimizer is None:
+            raise UsageError(f"--prune: method {method.name} trains nothing, so nothing waits to be pruned")
+        for controller in CONTROLLERS:
+            if controller == self.prune:
+                return replace(method, controller=controller)
+        raise UsageError(f"--prune {self.prune!r} is unknown: choose {', '.join(CONTROLLERS)}")
+
+    def _selecting(self, method: Method) -> Method:
+        if method.optimizer is None or method.selection is not None or method.beside is not None:
+            raise UsageError(
+                f"--selection: method {method.name} has a loss of its own: use it with full, tent or surgeon"
+            )
+        return replace(method, selection=STABLE_SAMPLES)
+
+    def _consistent(self, method: Method) -> Method:
+        if method.optimizer is None or method.anchor is not None or method.beside is not None:
+            raise UsageError(
+                f"--consistency: method {method.name} has a loss of its own: use it with full, tent or surgeon"
+            )
+        return replace(method, loss=("entropy", "targets", "log_targets"), beside=CONSISTENCY, update="driver")
+
+    def _mixing(self, method: Method) -> Method:
+        if method.optimizer is not None or method.statistics != "batch":
+            raise UsageError(f"--source-samples: method {method.name} does not mix statistics: use it with bn")
+        return replace(method, source_samples=self.source_samples or 0)

@@ -1,0 +1,67 @@
+"""CoTTA: a student learns from a slow teacher, and forgets back towards what was shipped.
+
+Wang et al., CVPR 2022, "Continual Test-Time Domain Adaptation", sections 3.2 and 3.3.
+"""
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from toolchain.methods.declaration import Teacher
+from toolchain.reference.step import EagerStep
+
+Chances = Callable[[Tensor], Tensor]
+"""A tensor to numbers from 0 to 1 of its shape: those below the share to restore are restored."""
+
+
+class TeacherReference:
+    """augment: a batch of images to another view of it. chances: see Chances, called once a parameter and batch."""
+
+    def __init__(
+        self, student: EagerStep, numbers: Teacher, augment: Callable[[Tensor], Tensor], chances: Chances
+    ) -> None:
+        self.student, self._numbers = student, numbers
+        self._augment, self._chances = augment, chances
+        self.teacher, self._anchor = (copy.deepcopy(student.model) for _ in range(2))
+
+    def adapt(self, images: Tensor, ratios: Tensor | Sequence[float], learning_rate: float | None = None) -> Tensor:
+        """One batch [N, 3, H, W]; returns the prediction, the teacher's logits [N, C]."""
+        taught = self._teach(images)
+        feeds = {"targets": taught.softmax(1)}
+        if self._numbers.symmetric:
+            feeds = {"targets": taught.softmax(1) / 2, "log_targets": taught.log_softmax(1) / 2}
+        self.student.run(images, ratios, learning_rate, feeds)
+        with torch.no_grad():
+            self._follow()
+            self._restore()
+        return taught
+
+    def _teach(self, images: Tensor) -> Tensor:
+        confidence = self._predict(self._anchor, images).softmax(1).amax(1).mean()
+        if confidence >= self._numbers.confidence:
+            return self._predict(self.teacher, images)
+        views = [self._predict(self.teacher, self._augment(images)) for _ in range(self._numbers.views)]
+        return torch.stack(views).mean(0)
+
+    def _predict(self, model: nn.Module, images: Tensor) -> Tensor:
+        """Logits on the statistics of the batch."""
+        running = copy.deepcopy(model)
+        for norm in running.modules():
+            if isinstance(norm, nn.BatchNorm2d):
+                norm.train()
+        with torch.no_grad():
+            logits: Tensor = running(images)
+        return logits
+
+    def _follow(self) -> None:
+        """teacher ← decay · teacher + (1 − decay) · student."""
+        taught = dict(self.teacher.named_parameters())
+        for name, parameter in self.student.trained.items():
+            taught[name].mul_(self._numbers.decay).add_(parameter, alpha=1 - self._numbers.decay)
+
+    def _restore(self) -> None:
+        shipped = dict(self._anchor.named_parameters())
+        for name, parameter in self.student.trained.items():
+            parameter.copy_(shipped[name].where(self._chances(parameter) < self._numbers.restore, parameter))

@@ -1,0 +1,47 @@
+"""Consistency: an image and an augmentation of it are to be told alike, with gradients through both.
+
+Ma et al., CVPR 2025, "SURGEON: Memory-Adaptive Fully Test-Time Adaptation via Dynamic Activation Sparsity",
+section 3.4.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from toolchain.methods.declaration import TwoViews
+from toolchain.reference.interception import PrunedForward
+from toolchain.reference.objective import Objective
+from toolchain.reference.step import EagerStep
+
+
+def consistency(logits: Tensor, other: Tensor) -> Tensor:
+    """H(p, q) = −Σ p log q, the mean over the batch, with p and q the softmax of logits [N, C]."""
+    return -(logits.softmax(1) * other.log_softmax(1)).sum(1).mean()
+
+
+class TwoViewsReference:
+    """objective: of the images themselves, without the consistency. augment: images to another view of them."""
+
+    def __init__(
+        self, step: EagerStep, numbers: TwoViews, objective: Objective, augment: Callable[[Tensor], Tensor]
+    ) -> None:
+        self.step, self._numbers, self._objective, self._augment = step, numbers, objective, augment
+
+    def adapt(self, images: Tensor, ratios: Tensor | Sequence[float], learning_rate: float | None = None) -> Tensor:
+        """One batch [N, 3, H, W]; returns the prediction, logits [N, C]."""
+        logits, forward, _, gradients = self.differentiate(images, ratios)
+        self.step.update(gradients, learning_rate)
+        self.step.follow(forward)
+        return logits
+
+    def differentiate(
+        self, images: Tensor, ratios: Tensor | Sequence[float]
+    ) -> tuple[Tensor, PrunedForward, Tensor, dict[str, Tensor]]:
+        """Logits, what the pass over the images saw, the whole loss, and its gradients."""
+        other, _ = self.step.forward(self._augment(images), ratios)
+        logits, forward = self.step.forward(images, ratios)
+        mask = torch.ones(len(images), dtype=images.dtype)
+        weight = self._numbers.consistency * logits.shape[1]
+        loss = self._objective(logits, {"sample_mask": mask}).loss + weight * consistency(logits, other)
+        return logits.detach(), forward, loss.detach(), self.step.gradients_of(loss)
