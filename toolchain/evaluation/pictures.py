@@ -42,7 +42,18 @@ def draw_memory(curves: Mapping[str, Sequence[Document]], path: Path, fact: str 
         marker = MARKERS[index % len(MARKERS)]
         axes.plot(*zip(*points, strict=True), line, color=colour, marker=marker, markersize=5, label=label)
     axes.set(xlabel=f"{fact.replace('_', ' ')}, MiB".replace(" bytes", ""), ylabel="mean error, %", xscale="log")
+    _plain_numbers(axes)
     _save(figure, axes, path)
+
+
+def _plain_numbers(axes: "Axes") -> None:
+    """1, 2, 5 of each power of ten on a logarithmic axis, or every number of a short one."""
+    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high > 5 * low else range(1, 10)))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def draw_rounds(documents: Mapping[str, Document], path: Path) -> None:
