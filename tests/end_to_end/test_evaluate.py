@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.end_to_end.conftest import DEVICE_PYTHON, Run
+from tests.end_to_end.conftest import DEVICE_PYTHON, Build, Run
 from toolchain.errors import ToolchainError
 from toolchain.evaluation.evaluate import Shown, evaluate
 from toolchain.evaluation.settings import Settings
@@ -39,6 +39,15 @@ def test_bundle_and_eager_twin_err_alike(cifar: Path, data: Path) -> None:
     assert found["mean_error"] == np.mean([row["error"] for row in found["rows"]])
     assert 0 < found["kept_bytes"] < found["dense_bytes"]
     assert found["peak_step_bytes"] > found["kept_bytes"]
+
+
+@pytest.mark.parametrize("method", ["source", "cotta"])
+def test_twin_is_that_of_the_method(built: Build, data: Path, method: str) -> None:
+    """CoTTA leaves much to chance: augmentations, and which weights are restored."""
+    bundle = built("cifar_resnet20", method=method)
+    found = evaluate(bundle, shown(data, corruptions=("contrast",), images=32, batch=16), Settings(eager=True))
+    assert found["differing_predictions"] <= 1 / 32, "one image"
+    assert (found["mean_error"] > 50) == (method == "source"), "the method has its effect"
 
 
 def test_twin_of_another_method_differs(cifar: Path, data: Path) -> None:

@@ -43,9 +43,9 @@ class Settings:
         """Loads torch."""
         import torch
 
-        from toolchain.evaluation.contestants.twin import EagerTwin
+        from toolchain.evaluation.contestants.twin import EagerTwin, Told
         from toolchain.verification.case import Case
 
         torch.set_num_threads(self.threads)
         case = Case.load(bundle, samples=1, count=1)
-        return EagerTwin(case, self.prune_ratio, self.importance, self.learning_rate, self.seed)
+        return EagerTwin(case, Told(self.prune_ratio, self.importance, self.learning_rate, self.seed))
