@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.conftest import Run
+from tests.tensorrt.compiler import CUDART, compile_library
 from toolchain.driver.manifest import read_manifest
 from toolchain.driver.tensors import read_tensors
 
@@ -28,6 +29,20 @@ LIMIT = 1e-4
 """Relative to the largest magnitude of a tensor."""
 RECORDED = ("logits", "loss", "grad_rms", "kept_elements")
 BATCH = 8
+
+
+CUDA = """
+import ctypes, os, sys
+sys.path.insert(0, {driver!r})
+os.environ.update(TOOLCHAIN_LIBCUDART={library!r}, CUDART_INTEGRATED="0")
+from toolchain.driver.cuda import open_cuda
+cuda = open_cuda("libcudart")
+buffer = cuda.buffer(7)
+buffer.array[:] = range(7)
+cuda.upload(buffer, 7)
+cuda.synchronize()
+print(cuda.device, sum((ctypes.c_float * 7).from_address(buffer.address)))
+"""
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,20 @@ def worst(there: Adapted, here: Adapted, bundle: Path) -> float:
     moved = [name for name in names if name in here.state]
     assert moved
     return max(difference(there.state[name], here.state[name]) for name in moved)
+
+
+def test_run_predicts_every_frame_and_refits(cifar: Path, images: Path) -> None:
+    chosen = ("--batch", str(BATCH), "--prune-ratio", "0.9", "--every", "2", "--no-save", "--json")
+    done = emulated(cifar, "run", "--images", str(images), *chosen)
+    *_, summary = (json.loads(line) for line in succeeded(done).splitlines())
+    assert (summary["frames"], summary["dropped"], summary["steps"], summary["refits"]) == (2 * BATCH, 0, 2, 1)
+
+
+def test_arguments_of_cuda_are_marshalled(cifar: Path, tmp_path: Path) -> None:
+    """On the C stand-in for libcudart, compiled for that machine."""
+    library = compile_library(CUDART, tmp_path / "libcudart.so", "-target", "aarch64-linux-gnu.2.31", "-lpthread")
+    words = CUDA.format(driver=str(cifar / "driver"), library=str(library))
+    assert succeeded(emulated(Path("-c"), words)).split() == ["Stand-in,", "sm_72,", "6", "multiprocessors", "21.0"]
 
 
 def test_selftest_passes_with_native_kernels(cifar: Path) -> None:
