@@ -79,7 +79,9 @@ class Footprints:
     def alternative_of(self, node: ir.Node) -> Iterator[tuple[Condition, Footprint]]:
         """What it needs instead on a condition."""
         one, few, many = (alternative(node, sizes) for sizes in (self._one, self._few, self._many))
-        if one is not None and few is not None and many is not None:
+        if one is None or few is None or many is None:
+            return
+        if self._kept[few.kept] != self._few[few.kept]:  # what a ratio decides
             condition = Condition(self._source(self._kept[few.kept]), few.share)
             yield condition, self._between(one.buffer, few.buffer, many.buffer, few.buffer)
 

@@ -21,6 +21,10 @@ IGNORED = {"Shape", "Size", "Split"}
 """Descriptions of shapes, a few bytes each, and the ratios."""
 
 
+LAYER = "toolchain.layer"
+"""By its number, the layer whose activation a node keeps, or as much of it as a batch asks for."""
+
+
 @dataclass(frozen=True)
 class SavedTensor:
     """A value that waits for the backward pass: `bytes` + `bytes_per_sample` for each sample of the batch."""
@@ -29,6 +33,7 @@ class SavedTensor:
     kind: str
     bytes_per_sample: int
     bytes: int
+    layer: int | None = None
 
 
 def dense_saved_bytes(graph: ir.Graph, batch: int) -> int:
@@ -53,7 +58,10 @@ def _saved(value: ir.Value, one: TensorSize, two: TensorSize) -> SavedTensor:
     each = two.bytes - one.bytes
     if MASKS.get(_op_type(value)) == value.index():
         return SavedTensor(str(value.name), "mask", one.bytes, 0)
-    return SavedTensor(str(value.name), KINDS.get(_op_type(value), "exact"), each, one.bytes - each)
+    node = value.producer()
+    layer = node.metadata_props.get(LAYER) if node is not None else None
+    number = int(layer) if layer is not None else None
+    return SavedTensor(str(value.name), KINDS.get(_op_type(value), "exact"), each, one.bytes - each, number)
 
 
 @dataclass(frozen=True)

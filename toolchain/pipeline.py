@@ -101,6 +101,8 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
     target = _target(request.target)
     method = find_method(request.method, request.choices)
     half = request.values == "fp16"
+    if half and method.mecta is not None:
+        raise UsageError(f"--values fp16: method {method.name} keeps channels as they are")
     settings = Settings(request.batch, request.memory_budget, half, request.choices)
     run = _Stages(request, announce)
     with _whole_or_nothing(request) as folder, tempfile.TemporaryDirectory() as scratch:
@@ -130,7 +132,7 @@ def _compile(run: "_Stages", traced: Traced, method: Method, scratch: Path, half
     if method.optimizer is None:
         return Compiled(run("predict", predict, traced, method))
     differentiated = run("differentiate", differentiate, traced, method, scratch)
-    rewritten = run("rewrite", rewrite, differentiated, half)
+    rewritten = run("rewrite", rewrite, differentiated, half, method.mecta)
     lowered = run("lower", lower, traced, rewritten, differentiated, method)
     fused = run("fuse", fuse, differentiated, rewritten, method, half)
     beside = run("predict", predict, traced, method) if method.predicts_beside else None

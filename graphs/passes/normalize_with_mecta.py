@@ -5,11 +5,12 @@ import numpy as np
 import onnx_ir as ir
 
 from graphs import mecta
-from graphs.build import EARLY, Builder, add_input, add_output, replace
+from graphs.build import EARLY, Builder, add_input, add_output, producer, replace
 from graphs.layers import Layer
 from graphs.mecta import Cache, Moments
 from graphs.passes.rewrite import Rewrite, nodes_of
 from graphs.passes.schedule import UPDATED
+from graphs.saved import LAYER
 from graphs.sizes import GATE
 
 KEPT = ".kept"
@@ -36,6 +37,8 @@ class NormalizeWithMecta(Rewrite):
         norms = nodes_of(graph, "BatchNormInternal")
         keys = _split_keys(graph, [_channels(node) for node in norms])
         kept = [self._rewrite_one(graph, *each) for each in zip(norms, self.layers, keys, strict=True)]
+        for number, values in enumerate(kept):
+            producer(values).metadata_props[LAYER] = str(number)
         report = Builder(graph, EARLY)
         counts = [report.op("Reshape", report.op("Size", values), np.array([1])) for values in kept]
         total = report.op("Concat", *counts, axis=0)
@@ -47,13 +50,13 @@ class NormalizeWithMecta(Rewrite):
         """Returns what is kept."""
         activation, scale, bias, running_mean, running_var = node.inputs
         assert activation is not None and scale is not None and running_mean is not None and running_var is not None
-        epsilon = node.attributes["epsilon"].as_float()
+        channels, epsilon = _channels(node), node.attributes["epsilon"].as_float()
         build = Builder(graph)
         batch, running = mecta.measure(build, activation, self.native), Moments(running_mean, running_var)
         weight = mecta.forgetting(build, batch, running)
         following = mecta.moved(build, running, batch, weight)
         gate = build.op("Greater", weight, self.threshold, name=f"{layer.name}{GATE}")
-        cache = mecta.keep(build, activation, batch.mean, keys, mecta.kept_channels(_channels(node), self.drop), gate)
+        cache = mecta.keep(build, activation, batch.mean, keys, mecta.kept_channels(channels, self.drop), gate)
         cache.values.name = f"{layer.name}{KEPT}"
         output = self._normalize(build, activation, scale, bias, following, epsilon)
         build.before(node)
@@ -61,7 +64,7 @@ class NormalizeWithMecta(Rewrite):
         _replace_gradient(graph, gradient, cache, batch, following, epsilon)
         replace(node, [output, following.mean, following.variance])
         for statistic, value in ((running_mean, following.mean), (running_var, following.variance)):
-            add_output(graph, value, f"{statistic.name}{UPDATED}", ir.DataType.FLOAT, [_channels(node)])
+            add_output(graph, value, f"{statistic.name}{UPDATED}", ir.DataType.FLOAT, [channels])
         return cache.values
 
     def _normalize(

@@ -114,8 +114,14 @@ def predicting(
     )
 
 
-def rewriting(layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool = False) -> tuple[Pass, ...]:
-    """Every saved activation smaller; the dialect of the differentiating engine stays. half: see StoreHalf."""
+def rewriting(
+    layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool = False, norms: Pass | None = None
+) -> tuple[Pass, ...]:
+    """Every saved activation smaller; the dialect of the differentiating engine stays.
+
+    half: see StoreHalf. norms: what decides, in the place of prune ratios, what BatchNorm saves.
+    """
+    pruning = (SparsifyActivations(layers), *((StoreHalf(),) if half else ()))
     return (
         NameGradients(trained),
         IdentityEliminationPass(),
@@ -126,9 +132,7 @@ def rewriting(layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool = 
         SelectClipGradient(),
         ScatterPoolGradient(),
         CenterLayerNorm(),
-        CenterBatchNorm(),  # before Sparsify, which prunes what it leaves
-        SparsifyActivations(layers),
-        *((StoreHalf(),) if half else ()),
+        *((CenterBatchNorm(), *pruning) if norms is None else (norms,)),  # Sparsify prunes what is centred
         PackMasks(),  # after every pass that makes flags
         MeasureGradients(layers),
         AccumulateEarly(),
@@ -137,12 +141,17 @@ def rewriting(layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool = 
 
 
 def fusing(
-    layers: tuple[Layer, ...], trained: tuple[str, ...], update: tuple[Pass, ...], momentum: float, half: bool = False
+    layers: tuple[Layer, ...],
+    trained: tuple[str, ...],
+    update: tuple[Pass, ...],
+    momentum: float,
+    half: bool = False,
+    norms: Pass | None = None,
 ) -> tuple[Pass, ...]:
     """The whole step in the operators of `graphs.kernels` and, for what is not theirs, standard ones.
 
     trained: the parameters that `update`, with the optimizer, moves. momentum: of the running statistics. half: kept
-    values are stored in half precision.
+    values are stored in half precision. norms: see `rewriting`.
     """
     return (
         NameGradients(trained),
@@ -155,8 +164,7 @@ def fusing(
         SelectClipGradient(),
         ScatterPoolGradient(),  # of the pools that KeepPoolOffsets does not know
         CenterLayerNorm(),
-        CenterBatchNorm(),
-        SparsifyActivations(layers),
+        *((CenterBatchNorm(), SparsifyActivations(layers)) if norms is None else (norms,)),
         PackMasks(),
         FuseBatchNorm(momentum),
         CenterInSparsify(),

@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 from graphs.build import OWN_DOMAIN
 from graphs.tensor_size import kept_count
+from tests.graphs.numpy_optimizers import adam_update, momentum_update
 
 Array = np.ndarray
 Attributes = Mapping[str, Any]
@@ -251,19 +252,6 @@ def add_into(_: Attributes, a: Array, b: Array) -> Array:
     return a
 
 
-def adam_update(
-    attributes: Attributes, parameter: Array, first: Array, second: Array, gradient: Array, *scalars: Array
-) -> tuple[Array, Array, Array]:
-    rate, deviation, active = (float(scalar[0]) for scalar in scalars)
-    if active:
-        begin, g = attributes["offset"], gradient.reshape(-1)
-        p, m, v = (array.reshape(-1)[begin : begin + g.size] for array in (parameter, first, second))
-        m[...] = attributes["beta1"] * m + (1 - attributes["beta1"]) * g
-        v[...] = attributes["beta2"] * v + (1 - attributes["beta2"]) * g * g
-        p -= rate * m / (np.sqrt(v) / deviation + attributes["epsilon"])
-    return parameter, first, second
-
-
 OPERATORS: Mapping[str, Callable[..., Any]] = {
     "Sparsify": sparsify,
     "SparsifyHalf": sparsify_half,
@@ -289,6 +277,7 @@ OPERATORS: Mapping[str, Callable[..., Any]] = {
     "AddStrided": add_strided,
     "AddInto": add_into,
     "AdamUpdate": adam_update,
+    "MomentumUpdate": momentum_update,
     "Copy": lambda _, x: x.copy(),
     "PackMask": lambda _, flags: pack(flags),
     "UnpackMask": lambda _, bits, shape: unpack(bits, shape),

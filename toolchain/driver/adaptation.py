@@ -145,12 +145,18 @@ class Adapter:
 def settings_from(options: Any, manifest: Manifest) -> Settings:
     """Settings from the command line and, where it is silent, the manifest. Raises UsageError, InputError."""
     return Settings(
-        prune_ratios=parse_ratios(options.prune_ratio, len(manifest.layers)),
+        prune_ratios=_chosen_ratios(options.prune_ratio, manifest),
         importance=options.importance,
         budget=manifest.memory_budget if options.budget is None else options.budget,
         learning_rate=manifest.method.learning_rate if options.learning_rate is None else options.learning_rate,
         seed=options.seed,
     )
+
+
+def _chosen_ratios(text: str, manifest: Manifest) -> Optional[np.ndarray]:
+    if text != "auto" and manifest.layers and not manifest.step.inputs_of("prune_ratios"):
+        raise UsageError(f"--prune-ratio: the method {manifest.method.name} itself decides what its layers keep")
+    return parse_ratios(text, len(manifest.layers))
 
 
 def parse_ratios(text: str, layers: int) -> Optional[np.ndarray]:

@@ -57,12 +57,16 @@ class Layer:
 
 @dataclass(frozen=True)
 class Saved:
-    """Something else that waits for the backward pass: `bytes` + `bytes_per_sample` a sample."""
+    """Something else that waits for the backward pass: `bytes` + `bytes_per_sample` a sample.
+
+    layer: the number of the one that kept it, if one may keep less; then that is the most.
+    """
 
     name: str
     kind: str
     bytes_per_sample: int
     bytes: int = 0
+    layer: Optional[int] = None
 
 
 @dataclass(frozen=True)

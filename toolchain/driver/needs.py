@@ -5,7 +5,7 @@ from typing import Iterable, Iterator, List, NamedTuple, Optional, Sequence
 
 import numpy as np
 
-from toolchain.driver.manifest import Condition, Manifest, Moment, StepFacts, Store
+from toolchain.driver.manifest import Condition, Manifest, Moment, Saved, StepFacts, Store
 from toolchain.driver.memory import RETURNED
 
 SORTING = 0.725
@@ -51,16 +51,26 @@ def kept_bytes(manifest: Manifest, step: StepFacts, batch: int, kept: Sequence[i
     At most: a union may be smaller than the sum of its parts.
     """
     elements = layer_elements(manifest, batch)
-    total = sum(saved.bytes + saved.bytes_per_sample * batch for saved in step.saved)
+    total = sum(_saved_bytes(saved, batch, kept) for saved in step.saved)
     for store in step.stores:
         of_all, stored = int(elements[store.layers[0]]), _most_stored(store, elements, kept)
         total += values_bytes(step, stored) + places_bytes(of_all, stored, step.compact_places)
     return total
 
 
+def _saved_bytes(saved: Saved, batch: int, kept: Sequence[int]) -> int:
+    """Of a tensor, or float32 of what its layer kept."""
+    most = saved.bytes + saved.bytes_per_sample * batch
+    return most if saved.layer is None else min(most, 4 * kept[saved.layer])
+
+
 def step_bytes(manifest: Manifest, step: StepFacts, batch: int, ratios: np.ndarray) -> int:
-    """Bytes that a step at these ratios [L] keeps."""
-    return kept_bytes(manifest, step, batch, kept_elements(layer_elements(manifest, batch), ratios).tolist())
+    """Bytes that a step at these ratios [L] keeps at most."""
+    elements = layer_elements(manifest, batch)
+    kept = kept_elements(elements, ratios)
+    for layer in [saved.layer for saved in step.saved if saved.layer is not None]:
+        kept[layer] = elements[layer]
+    return kept_bytes(manifest, step, batch, kept.tolist())
 
 
 def predict_peak(manifest: Manifest, step: StepFacts, batch: int, ratios: np.ndarray) -> Need:

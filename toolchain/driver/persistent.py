@@ -16,8 +16,8 @@ STATE = ("parameter", "statistic", "moment", "counter", "average", TEACHER)
 """The roles of what adaptation changes and has to remember."""
 
 PER_RUN = ("images", "prune_ratios", "learning_rate", "active")
-PER_BATCH = ("sample_mask", "targets", "log_targets")
-"""What a method feeds beside the images. By itself every sample counts, and the targets are zero."""
+PER_BATCH = ("sample_mask", "targets", "log_targets", "channel_keys")
+"""What a method feeds beside the images. By itself every sample counts, and the others are zero."""
 
 PASSING = {*PER_RUN, *PER_BATCH}
 

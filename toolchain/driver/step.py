@@ -172,6 +172,7 @@ def default_feeds(facts: StepFacts, classes: int, batch: int) -> Dict[str, np.nd
     """Of the roles PER_BATCH that the step has."""
     zeros = np.zeros((batch, classes), np.float32)
     defaults = {"sample_mask": np.ones(batch, np.float32), "targets": zeros, "log_targets": zeros}
+    defaults["channel_keys"] = np.zeros(channels_of(facts), np.float32)
     return {tensor.role: defaults[tensor.role] for tensor in facts.inputs_of(*PER_BATCH)}
 
 
@@ -180,7 +181,13 @@ def example_feeds(facts: StepFacts, classes: int, batch: int, random: np.random.
     logits = random.standard_normal((2, batch, classes))
     targets, others = np.exp(logits) / np.exp(logits).sum(axis=2, keepdims=True)
     drawn = {"targets": targets, "log_targets": np.log(others), "sample_mask": np.ones(batch)}
+    drawn["channel_keys"] = random.random(channels_of(facts))
     return {tensor.role: drawn[tensor.role].astype(np.float32) for tensor in facts.inputs_of(*PER_BATCH)}
+
+
+def channels_of(facts: StepFacts) -> int:
+    """How many channels are chosen from in a step, of all layers."""
+    return sum(int(tensor.shape[0]) for tensor in facts.inputs_of("channel_keys"))
 
 
 def _selects(facts: StepFacts) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from toolchain.errors import UsageError
-from toolchain.methods import bn, cotta, eata, ecotta, full, law, sar, source, static, surgeon, tent
+from toolchain.methods import bn, cotta, eata, ecotta, full, law, mecta, sar, source, static, surgeon, tent
 from toolchain.methods.choices import Choices
 from toolchain.methods.declaration import Method
 
@@ -21,6 +21,7 @@ METHODS: Mapping[str, Mapping[str, Method]] = {
         (cotta.FULL,),
         (law.FULL,),
         (ecotta.FULL,),
+        (mecta.BN,),
         (static.FULL, static.BN),
         (surgeon.FULL, surgeon.BN),
     )

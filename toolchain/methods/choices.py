@@ -42,6 +42,8 @@ class Choices:
     def _pruned(self, method: Method) -> Method:
         if method.optimizer is None:
             raise UsageError(f"--prune: method {method.name} trains nothing, so nothing waits to be pruned")
+        if method.mecta is not None:
+            raise UsageError(f"--prune: method {method.name} itself decides what its layers keep")
         for controller in CONTROLLERS:
             if controller == self.prune:
                 return replace(method, controller=controller)

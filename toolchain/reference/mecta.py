@@ -3,18 +3,18 @@
 Hong et al., ICLR 2023, "MECTA: Memory-Economic Continual Test-Time Model Adaptation", as its authors' code has it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from toolchain.methods.declaration import Optimizer
 from toolchain.reference.interception import per_channel
-from toolchain.reference.step import EagerStep
+from toolchain.reference.objective import Feeds
+from toolchain.reference.step import EagerStep, StepResult, root_mean_square
 
 SMOOTHING = 1e-3
 
@@ -38,11 +38,16 @@ class Observed:
     on: bool
     kept_elements: int
 
+    def follow(self) -> None:
+        """The buffers take their next values, in place."""
+        for buffer, value in zip(self.buffers, self.following, strict=True):
+            buffer.copy_(value)
+
 
 class MectaForward(TorchFunctionMode):
-    """While it is active, every BatchNorm is MECTA's. keys: for each one in order of execution random numbers [C]."""
+    """While it is active, every BatchNorm is MECTA's. keys: random numbers [C] by the identity of its weight."""
 
-    def __init__(self, keys: Sequence[Tensor], threshold: float, drop: float) -> None:
+    def __init__(self, keys: Mapping[int, Tensor], threshold: float, drop: float) -> None:
         super().__init__()
         self.keys, self.threshold, self.drop = keys, threshold, drop
         self.observed: dict[int, Observed] = {}
@@ -70,16 +75,16 @@ class MectaForward(TorchFunctionMode):
         following = tuple(
             (1 - forget) * old + forget * new for old, new in ((running_mean, mean), (running_var, variance))
         )
-        kept, on = self.choose(len(self.observed), len(mean)), bool(forget > self.threshold)
+        kept, on = self.choose(self.keys[id(weight)]), bool(forget > self.threshold)
         elements = int(kept.sum()) * (x.numel() // len(mean)) if on else 0
         self.observed[id(weight)] = Observed((running_mean, running_var), (following[0], following[1]), on, elements)
         return normalise(x, weight, bias, (following[0], following[1]), eps, kept if on else None)
 
-    def choose(self, layer: int, channels: int) -> Tensor:
-        """bool [C]: those with the largest keys."""
-        count = channels - int(round(channels * self.drop, 3))
-        kept = torch.zeros(channels, dtype=torch.bool)
-        kept[self.keys[layer].topk(count).indices] = True
+    def choose(self, keys: Tensor) -> Tensor:
+        """bool [C]: the channels with the largest of the `keys` [C]."""
+        count = len(keys) - int(round(len(keys) * self.drop, 3))
+        kept = torch.zeros(len(keys), dtype=torch.bool)
+        kept[keys.topk(count).indices] = True
         return kept
 
 
@@ -106,20 +111,39 @@ def normalise(
 
 
 class MectaStep(EagerStep):
-    """As EagerStep, with MECTA's BatchNorm, whose layers `run` and `gradients` take with prune ratios that they ignore.
+    """As EagerStep, with MECTA's BatchNorm, whose layers take no prune ratios.
 
-    keys: before each step, random numbers [C] for each BatchNorm in order of execution.
+    Fed is `channel_keys`, random numbers for the channels of all layers, one layer behind the other. threshold, drop:
+    see MectaForward.
     """
 
-    def __init__(
-        self,
-        model: nn.Module,
-        layers: Sequence[tuple[str, str]],
-        trained: Sequence[str],
-        optimizer: Optimizer,
-        threshold: float,
-        drop: float,
-    ) -> None:
-        super().__init__(model, layers, trained, optimizer)
-        self._threshold, self._drop = threshold, drop
-        self.keys: Sequence[Tensor] = ()
+    threshold = 0.00125
+    drop = 0.7
+
+    def differentiate(  # type: ignore[override]
+        self, images: Tensor, prune_ratios: Tensor | Sequence[float], feeds: Feeds | None = None
+    ) -> tuple[StepResult, MectaForward]:
+        """The gradients are those of the layers that are on."""
+        fed = {"sample_mask": torch.ones(len(images), dtype=images.dtype), **(feeds or {})}
+        with MectaForward(self._keys(fed["channel_keys"]), self.threshold, self.drop) as forward:
+            logits = self.model(images)
+        outcome = self._objective(logits, fed)
+        on = {name: parameter for name, parameter in self.trained.items() if forward.observed[self._owner(name)].on}
+        grads = dict(zip(on, torch.autograd.grad(outcome.loss, list(on.values())) if on else (), strict=True))
+        found = [grads.get(layer.weight_name) for layer in self.layers]
+        rms = torch.tensor([0.0 if grad is None else root_mean_square(grad) for grad in found], dtype=torch.float32)
+        kept = torch.tensor([forward.observed[id(layer.weight)].kept_elements for layer in self.layers])
+        return StepResult(logits.detach(), outcome.loss.detach(), grads, rms, kept, outcome.weights), forward
+
+    def _keys(self, keys: Tensor) -> dict[int, Tensor]:
+        """By the identity of the weight."""
+        parts = keys.split([len(layer.weight) for layer in self.layers])
+        return {id(layer.weight): part for layer, part in zip(self.layers, parts, strict=True)}
+
+    def _owner(self, parameter: str) -> int:
+        """The identity of the weight beside `parameter`."""
+        return id(self.trained[f"{parameter.rpartition('.')[0]}.weight"])
+
+    def follow(self, forward: MectaForward) -> None:  # type: ignore[override]
+        for observed in forward.observed.values():
+            observed.follow()

@@ -136,11 +136,11 @@ class EagerStep:
             return self.forward(images, [1.0] * len(self.layers))[0]
 
     def update(self, gradients: Mapping[str, Tensor], learning_rate: float | None = None) -> None:
-        """One step of the optimizer with these gradients, by name."""
+        """One step of the optimizer with these gradients, by name; a parameter without one stays."""
         for group in self._optimizer.param_groups:
             group["lr"] = self._learning_rate if learning_rate is None else learning_rate
         for name, parameter in self.trained.items():
-            parameter.grad = gradients[name]
+            parameter.grad = gradients.get(name)
         self._optimizer.step()
 
     def follow(self, forward: PrunedForward) -> None:

@@ -1,7 +1,9 @@
 """The training graph as one step in the native kernels, for stock ONNX Runtime with their library."""
 
 from graphs.check import run_passes
+from graphs.layers import Layer
 from graphs.passes.anchor_parameters import AnchorParameters
+from graphs.passes.normalize_with_mecta import NormalizeWithMecta
 from graphs.passes.pipeline import fusing
 from graphs.passes.rewrite import Pass
 from graphs.passes.update_in_place import AccumulateInPlace, AdamInPlace, MomentumInPlace
@@ -14,8 +16,13 @@ def fuse(differentiated: Differentiated, rewritten: Rewritten, method: Method, h
     """half: kept values in half precision."""
     step = differentiated.training.clone()
     trained, layers = differentiated.trained, rewritten.layers
-    run_passes(step, fusing(layers, trained, _update(method, trained), method.momentum, half))
+    run_passes(step, fusing(layers, trained, _update(method, trained), method.momentum, half, _norms(method, layers)))
     return Lowered(step, find_stores(step.graph), find_saved(step.graph))
+
+
+def _norms(method: Method, layers: tuple[Layer, ...]) -> Pass | None:
+    chosen = method.mecta
+    return NormalizeWithMecta(layers, chosen.threshold, chosen.drop, native=True) if chosen is not None else None
 
 
 def _update(method: Method, trained: tuple[str, ...]) -> tuple[Pass, ...]:

@@ -4,21 +4,24 @@ import onnx_ir as ir
 
 from graphs.check import run_passes
 from graphs.layers import Layer, UnprunableLayer, find_layers
+from graphs.passes.normalize_with_mecta import NormalizeWithMecta
 from graphs.passes.pipeline import rewriting
 from graphs.saved import dense_saved_bytes
 from toolchain.artifacts import Differentiated, Rewritten
 from toolchain.errors import ModelError
+from toolchain.methods.declaration import Mecta
 
 
-def rewrite(differentiated: Differentiated, half: bool = False) -> Rewritten:
-    """half: kept values wait in half precision.
+def rewrite(differentiated: Differentiated, half: bool = False, norms: Mecta | None = None) -> Rewritten:
+    """half: kept values wait in half precision. norms: MECTA's, where the method has them.
 
     Raises ModelError for a trained weight whose gradient is not formed from one activation.
     """
     training = differentiated.training.clone()
     layers = _layers(training, differentiated.trained)
     dense = dense_saved_bytes(training.graph, batch=1)
-    run_passes(training, rewriting(layers, differentiated.trained, half))
+    mecta = NormalizeWithMecta(layers, norms.threshold, norms.drop) if norms is not None else None
+    run_passes(training, rewriting(layers, differentiated.trained, half, mecta))
     return Rewritten(training, layers, dense)
 
 

@@ -96,6 +96,8 @@ def _train(
 ) -> None:
     networks = nn.ModuleList(meta_networks(_adapting(module).requires_grad_(False))).requires_grad_(True)
     optimizer = torch.optim.SGD(networks.parameters(), declared.learning_rate, declared.momentum)
+    steps = declared.epochs * -(-len(source.images) // declared.batch)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for epoch in range(declared.epochs):
         total = 0.0
         for chosen in _batches(len(source.images), declared.batch):
@@ -103,6 +105,7 @@ def _train(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+            schedule.step()
             total += loss.item() * len(chosen)
         announce(f"warm-up {epoch + 1}/{declared.epochs}: loss {total / len(source.images):.3f}")
 

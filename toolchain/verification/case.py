@@ -20,6 +20,7 @@ from toolchain.methods.declaration import Method, Optimizer
 from toolchain.models.meta_networks import with_meta_networks
 from toolchain.models.registry import load_model
 from toolchain.reference.ecotta import EcottaStep
+from toolchain.reference.mecta import MectaStep
 from toolchain.reference.objective import Objective
 from toolchain.reference.step import Anchor, EagerStep
 
@@ -74,8 +75,7 @@ class Case:
         optimizer = self.optimizer
         if learning_rate is not None:
             optimizer = dataclasses.replace(optimizer, learning_rate=learning_rate)
-        make = EagerStep if self.method.meta_networks is None else EcottaStep
-        return make(
+        return self._twin(
             self.copy(dtype),
             [(layer.name, layer.kind) for layer in self.manifest.layers],
             self.trained,
@@ -85,6 +85,12 @@ class Case:
             objective=Objective(self.method),
             anchor=self._anchor(dtype),
         )
+
+    @property
+    def _twin(self) -> type[EagerStep]:
+        if self.method.mecta is not None:
+            return MectaStep
+        return EagerStep if self.method.meta_networks is None else EcottaStep
 
     def copy(self, dtype: torch.dtype) -> nn.Module:
         return copy.deepcopy(self.module).to(dtype)

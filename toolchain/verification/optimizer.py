@@ -34,7 +34,7 @@ def _check_optimizer(case: Case, step: Step, label: str) -> Check:
     for images in case.batches(STEPS):
         gradients = _advance(case, step, images)
         for parameter, name in zip(parameters, names, strict=True):
-            parameter.grad = torch.from_numpy(gradients[name]) if gradients else None
+            parameter.grad = torch.from_numpy(gradients[name]) if name in gradients else None
         optimizer.step()
     exact = {name: value.detach().numpy() - shipped[name] for name, value in zip(names, parameters, strict=True)}
     found = {name: step.tensors[name] - shipped[name].astype(np.float64) for name in names}
@@ -42,7 +42,7 @@ def _check_optimizer(case: Case, step: Step, label: str) -> Check:
 
 
 def _advance(case: Case, step: Step, images: np.ndarray) -> Arrays:
-    """One update; its gradients float64, by parameter; none where no sample was selected."""
+    """One update; its gradients float64, by parameter; none of one that rested, or where no sample was selected."""
     rate, ratios = case.manifest.method.learning_rate, np.full(len(case.manifest.layers), RATIO, np.float32)
     before = _kept(step, case.trained)
     clear_gradients(step)
@@ -51,7 +51,8 @@ def _advance(case: Case, step: Step, images: np.ndarray) -> Arrays:
     if step.of("gradient"):
         descend(step, case.manifest.method.numbers, rate)
         return after
-    return {name: _gradient(case, before[name], after[name]) for name in case.trained} if result.selected else {}
+    moved = [name for name in case.trained if result.selected and (after[name] != before[name]).any()]
+    return {name: _gradient(case, before[name], after[name]) for name in moved}
 
 
 def _gradient(case: Case, before: np.ndarray, after: np.ndarray) -> np.ndarray:

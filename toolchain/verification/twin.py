@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.driver.methods.augmentation import Augmentation
+from toolchain.driver.step import channels_of
 from toolchain.methods.declaration import Adam, LayerRates, Method, Sharpness, Teacher, TwoViews
 from toolchain.reference.layer_rates import LayerRatesReference
 from toolchain.reference.mixed_statistics import ForwardReference
@@ -60,6 +61,9 @@ class _Chance:
     def augment(self, images: Tensor) -> Tensor:
         return torch.from_numpy(self.augmentation(images.to(torch.float32).numpy())).to(self.dtype)
 
+    def keys(self, channels: int) -> Tensor:
+        return torch.from_numpy(self.random.random(channels, np.float32))
+
     def chances(self, parameter: Tensor) -> Tensor:
         return torch.from_numpy(self.random.random(tuple(parameter.shape), np.float32))
 
@@ -71,8 +75,13 @@ def _forward(case: Case, dtype: torch.dtype, chance: _Chance) -> Twin:
 
 
 def _step(case: Case, dtype: torch.dtype, chance: _Chance) -> Twin:
-    step = case.eager(dtype)
-    return Twin(dtype, lambda *batch: step.run(*batch).logits, lambda: {"": step.model})
+    step, channels = case.eager(dtype), channels_of(case.manifest.step)
+
+    def adapt(images: Tensor, ratios: Tensor, rate: float) -> Tensor:
+        feeds = {"channel_keys": chance.keys(channels)} if channels else None
+        return step.run(images, ratios, rate, feeds).logits
+
+    return Twin(dtype, adapt, lambda: {"": step.model})
 
 
 def _teacher(case: Case, dtype: torch.dtype, chance: _Chance) -> Twin:

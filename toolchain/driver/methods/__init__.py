@@ -5,6 +5,7 @@ from typing import Dict, Type
 import numpy as np
 
 from toolchain.driver.manifest import Manifest
+from toolchain.driver.methods.channels import Channels
 from toolchain.driver.methods.layer_rates import LayerRates
 from toolchain.driver.methods.procedure import Procedure
 from toolchain.driver.methods.sharpness import Sharpness
@@ -15,6 +16,7 @@ from toolchain.errors import BundleError
 
 PROCEDURES: Dict[str, Type[Procedure]] = {
     "step": Procedure,
+    "channels": Channels,
     "teacher": Teacher,
     "sharpness": Sharpness,
     "layer_rates": LayerRates,

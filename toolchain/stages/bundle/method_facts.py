@@ -20,10 +20,16 @@ def method_facts(method: Method, choices: Choices, parameters: Iterable[TensorFa
         probe=ProbeFacts(method.probe.samples, method.probe.prune_ratio),
         prune_ratio=method.prune_ratio,
         choices=vars(choices),
-        procedure="step" if beside is None else beside.name,
+        procedure=_procedure(method),
         numbers={**_numbers(optimizer if method.update == "driver" else None), **_numbers(beside)},
         state=tuple(_state(method, tuple(parameters))),
     )
+
+
+def _procedure(method: Method) -> str:
+    if method.mecta is not None:
+        return "channels"
+    return "step" if method.beside is None else method.beside.name
 
 
 def _numbers(declared: object) -> dict[str, float]:

@@ -20,6 +20,7 @@ ROLES = {
     "sample_mask": "sample_mask",
     "targets": "targets",
     "log_targets": "log_targets",
+    "channel_keys": "channel_keys",
     "probabilities": "average",
 }
 """By name, of inputs that are no tensors of the model. Those of a parameter, NAME.KIND, follow their kind."""
