@@ -10,7 +10,7 @@ import pytest
 from tests.driver.tiny_bundle import random_images
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.inference import InferenceModel
-from toolchain.driver.plan_cache import PlanCache
+from toolchain.driver.plan_cache import PlanCache, user_cache
 from toolchain.driver.predictor import Choice, Predictor, open_predictor
 
 
@@ -76,6 +76,14 @@ def test_where_nothing_can_be_written_the_users_cache_serves(
     opened(shipped, blocked)
     assert len(tensorrt.builds) == 1
     assert list((tmp_path / "cache/toolchain/tiny-state").glob("plan-*.bin"))
+
+
+def test_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    monkeypatch.setenv("HOME", "/users/someone")
+    assert user_cache("tiny") == Path("/users/someone/.cache/toolchain/tiny")
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+    assert user_cache("tiny") is None
 
 
 def test_without_any_folder_nothing_is_kept(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def _refit(
 ) -> None:
     """Frames go on being predicted while the weights change."""
     started = time.perf_counter()
-    weights = model.weights(step.state)
+    weights = model.weights(step.tensors)
     report.measured["fold_seconds"] = time.perf_counter() - started
     thread = threading.Thread(target=predictor.refit, args=(weights,))
     started = time.perf_counter()

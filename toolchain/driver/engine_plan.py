@@ -20,7 +20,7 @@ class PlanStore:
         self._model = model
         self._settings = BuildSettings(precision, model.max_batch)
         self._machine = {"tensorrt": VERSION, "device": device}
-        self._cache = PlanCache(folder / "engine", user_cache() / folder.name)
+        self._cache = PlanCache(folder / "engine", user_cache(folder.name))
         self._kind = f"plan-{precision}"
         self.plan = self._cache.load(self._kind, self._facts()) or b""
         if not self.plan:

@@ -33,8 +33,14 @@ class InferenceModel:
         return read_recipe(self._bundle.file(self.facts.recipe))
 
     def weights(self, adapted: Optional[Tensors]) -> Dict[str, np.ndarray]:
-        """What the graph holds, float32 by name, for adapted tensors by input name of the step; None: as shipped."""
-        return fold(self.recipe, deployed({**shipped_tensors(self._bundle), **(adapted or {})}))
+        """What the graph holds, float32 by name, for adapted tensors by input name of the step; None: as shipped.
+
+        What `adapted` lacks is read from the bundle.
+        """
+        given = adapted or {}
+        if not self.recipe.sources <= given.keys():
+            given = {**shipped_tensors(self._bundle), **given}
+        return fold(self.recipe, deployed(given))
 
     def constants(self) -> Dict[str, np.ndarray]:
         """The float32 initialisers that no adaptation changes."""

@@ -13,9 +13,9 @@ from toolchain.driver.output import warn
 class PlanCache:
     """Files that begin with the SHA-256 of what follows: a torn one is as good as none."""
 
-    def __init__(self, *folders: Path) -> None:
+    def __init__(self, *folders: Optional[Path]) -> None:
         """folders: the first that can be written to is used; without one nothing is kept."""
-        self._folder = next((folder for folder in folders if _is_writable(folder)), None)
+        self._folder = next((folder for folder in folders if folder is not None and _is_writable(folder)), None)
 
     def load(self, kind: str, facts: Mapping[str, Any]) -> Optional[bytes]:
         """What was kept for exactly these facts, or None."""
@@ -45,10 +45,11 @@ class PlanCache:
         return folder / f"{kind}-{digest[:32]}.bin"
 
 
-def user_cache() -> Path:
-    """Of this user, for all bundles. XDG Base Directory Specification."""
+def user_cache(name: str) -> Optional[Path]:
+    """A folder of this user's cache (XDG Base Directory Specification), or None for a user without a home."""
     chosen = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(chosen) if os.path.isabs(chosen) else Path.home() / ".cache") / "toolchain"
+    cache = chosen if os.path.isabs(chosen) else os.path.expanduser("~/.cache")
+    return Path(cache) / "toolchain" / name if os.path.isabs(cache) else None
 
 
 def _is_writable(folder: Path) -> bool:

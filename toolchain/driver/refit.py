@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Mapping, Optional, Tuple
+from typing import Dict, Mapping, Optional, Set, Tuple
 
 import numpy as np
 
@@ -43,6 +43,13 @@ class Recipe:
 
     refit: Tuple[RefitEntry, ...]
     precision: str = "fp32"
+
+    @property
+    def sources(self) -> Set[str]:
+        """The tensors that the weights are made of."""
+        norms = [entry.batchnorm for entry in self.refit if entry.batchnorm is not None]
+        found = {name for norm in norms for name in (norm.running_mean, norm.running_var, norm.weight, norm.bias)}
+        return {name for name in found | {entry.parameter for entry in self.refit} if name is not None}
 
 
 Tensors = Mapping[str, np.ndarray]

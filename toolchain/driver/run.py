@@ -35,9 +35,9 @@ def run(path: Path, options: Any) -> int:
     step, model = Step(bundle, options.threads, options.operators), InferenceModel(bundle)
     saver = Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
     learner = Learner(Adapter(bundle.manifest, step, settings), saver, options.every, options.json)
-    predictor = open_predictor(model, step.state, choice_from(options, bundle))
+    predictor = open_predictor(model, step.tensors, choice_from(options, bundle))
     frames = _Frames(predictor, learner, options.batch or bundle.manifest.batch, options.json)
-    with _learning(learner, lambda: predictor.refit(model.weights(step.state))):
+    with _learning(learner, lambda: predictor.refit(model.weights(step.tensors))):
         frames.watch(source, options.fps, live)
     emit(*_summary(frames, learner, predictor.engine), options.json)
     return 0
