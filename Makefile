@@ -33,7 +33,7 @@ bench: setup ## Measure time and memory, and write the tables
 
 tensorrt: $(TENSORRT)/.ready ## Install TensorRT's parser and interface, so that `make test` checks against them
 
-debian: $(DEBIAN)/.ready ## Fetch what the next two need from Debian 13, into build/
+debian: $(DEBIAN)/.ready ## Fetch what the next two and the tests of deploy need from Debian, into build/
 
 test-aarch64: $(CASES)/.ready $(DEBIAN)/.ready $(AARCH64)/.ready ## Run the kernels' cases and a bundle on an emulated aarch64 machine
 	$(HOST)/bin/python -m tests.kernels.replay aarch64 $(CASES) $(DEBIAN)

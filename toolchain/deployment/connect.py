@@ -44,6 +44,8 @@ def _in_words(host: Host, error: Exception) -> str:
         )
     if isinstance(error, asyncssh.PermissionDenied):
         return f"it accepted no key of this user: send it one with `ssh-copy-id {_by_hand(host)}`"
+    if isinstance(error, asyncssh.ChannelOpenError):
+        return f"it refused to run a command or to take files ({error.reason}): its sshd needs a shell and SFTP"
     if isinstance(error, asyncssh.SFTPError):
         return f"a file could not be written there ({error.reason}): is its disk full, or the folder not yours?"
     if isinstance(error, asyncssh.DisconnectError):

@@ -93,7 +93,9 @@ async def _proved(device: Device, parcel: Parcel, folder: PurePosixPath, tell: C
     if wrong:
         raise DeployError(f"{wrong[0]} differs there from what was sent: run the same command again")
     tell("selftest")
-    return _report(await device.ask(parcel.python, folder, "selftest", "--json"), parcel.python)
+    state = parcel.destination.with_name(f"{parcel.destination.name}-state")  # an engine that is built there stays
+    answer = await device.ask(parcel.python, folder, "selftest", "--state", state, "--json")
+    return _report(answer, parcel.python)
 
 
 def _report(answer: Answer, python: str) -> dict[str, Any]:
