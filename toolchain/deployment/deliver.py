@@ -95,10 +95,11 @@ async def _proved(device: Device, parcel: Parcel, folder: PurePosixPath, tell: C
     tell("selftest")
     state = parcel.destination.with_name(f"{parcel.destination.name}-state")  # an engine that is built there stays
     answer = await device.ask(parcel.python, folder, "selftest", "--state", state, "--json")
-    return _report(answer, parcel.python)
+    return read_report(answer, parcel.python)
 
 
-def _report(answer: Answer, python: str) -> dict[str, Any]:
+def read_report(answer: Answer, python: str) -> dict[str, Any]:
+    """Of a selftest that passed. Raises DeployError with what it failed with."""
     try:
         report = json.loads(answer.out)
     except ValueError:
@@ -111,7 +112,9 @@ def _report(answer: Answer, python: str) -> dict[str, Any]:
 
 def _complaint(report: dict[str, Any]) -> str:
     if "error" in report:
-        return str(report["error"].get("message"))
+        message, kind = (str(report["error"].get(name)) for name in ("message", "kind"))
+        missing = "; that file is in the bundle here too, and --python names another Python there"
+        return message + (missing if kind == "DependencyError" else "")
     failed = [f"{check['name']} {check['measured']:.3g} (limit {check['limit']:.3g})" for check in _failed(report)]
     return ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
 
