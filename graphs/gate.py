@@ -3,9 +3,9 @@
 import onnx_ir as ir
 
 from graphs.build import Builder, add_input
+from graphs.losses.entropy import SAMPLE_WEIGHTS
 
 ACTIVE = "active"
-SELECTED = "selected"
 
 
 def active_input(graph: ir.Graph) -> ir.Value:
@@ -17,8 +17,11 @@ def active_input(graph: ir.Graph) -> ir.Value:
 def gate(graph: ir.Graph, build: Builder) -> ir.Value:
     """float32 [1]: 0 where the step is not active, or has selected no sample."""
     active = active_input(graph)
-    selected = [value for node in graph for value in node.outputs if value.name == SELECTED]
-    return build.op("Mul", active, selected[0]) if selected else active
+    weights = [value for value in graph.outputs if value.name == SAMPLE_WEIGHTS]
+    if not weights:
+        return active
+    heaviest = build.op("ReduceMax", weights[0], keepdims=1)
+    return build.op("Mul", active, build.op("Cast", build.op("Greater", heaviest, 0.0), to=int(ir.DataType.FLOAT)))
 
 
 def gated(build: Builder, gate: ir.Value, open_: float | ir.Value, shut: float) -> ir.Value:

@@ -4,7 +4,7 @@ import numpy as np
 import onnx_ir as ir
 
 from graphs.build import Builder, add_input, add_output, producer
-from graphs.gate import SELECTED, active_input
+from graphs.gate import active_input
 from graphs.losses.entropy import SAMPLE_WEIGHTS, entropies
 from graphs.passes.rewrite import Rewrite
 from graphs.passes.schedule import UPDATED
@@ -21,7 +21,7 @@ class SelectSamples(Rewrite):
     Kept are samples with an entropy below `threshold` (None: all) and, with `redundancy`, with probabilities whose
     cosine to their moving average, the state `probabilities` float32 [C], is below that. Where `masked`, the input
     `sample_mask` float32 [N] excludes others. weighted: by exp(threshold - entropy). Weights are divided by how many
-    samples are kept. A step that is not `active` weighs all equally. `selected` float32 [1] is 0 where none is kept.
+    samples are kept. A step that is not `active` weighs all equally.
     Source: EATA (Niu et al., ICML 2022) equations 3 to 6.
     """
 
@@ -39,7 +39,6 @@ class SelectSamples(Rewrite):
         entropy = entropies(build, logits)
         kept = self._kept(build, logits, entropy, ones)
         count = build.op("ReduceSum", kept, keepdims=1)
-        build.op("Min", count, 1.0, name=SELECTED)
         weights = build.op("Div", self._weigh(build, kept, entropy), build.op("Max", count, 1.0))
         equal = build.op("Div", ones, batch)
         chosen = build.op("Where", build.op("Cast", active, to=int(ir.DataType.BOOL)), weights, equal)

@@ -48,7 +48,11 @@ class Entangled(EcottaStep):
     """Negative control: the distances move what is before them too."""
 
     def differentiate(
-        self, images: Tensor, prune_ratios: Tensor | Sequence[float], feeds: Feeds | None = None
+        self,
+        images: Tensor,
+        prune_ratios: Tensor | Sequence[float],
+        feeds: Feeds | None = None,
+        select: bool = True,
     ) -> tuple[StepResult, PrunedForward]:
         seen = []
         networks = list(self.model.get_submodule("meta_networks").children())

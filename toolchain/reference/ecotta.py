@@ -38,7 +38,11 @@ class EcottaStep(EagerStep):
     share = 0.4
 
     def differentiate(
-        self, images: Tensor, prune_ratios: Tensor | Sequence[float], feeds: Feeds | None = None
+        self,
+        images: Tensor,
+        prune_ratios: Tensor | Sequence[float],
+        feeds: Feeds | None = None,
+        select: bool = True,
     ) -> tuple[StepResult, PrunedForward]:
         with self._observed() as seen:
             logits, forward = self.forward(images, prune_ratios)

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from toolchain.methods.declaration import Adam, LayerRates, TwoViews
 from toolchain.reference.objective import Objective
-from toolchain.reference.step import EagerStep
+from toolchain.reference.step import EagerStep, StepResult
 from toolchain.reference.two_views import TwoViewsReference
 
 
@@ -26,10 +26,10 @@ class LayerRatesReference:
         self._views = TwoViewsReference(step, views, Objective(), augment)
         self._squares = {name: torch.zeros_like(parameter) for name, parameter in step.trained.items()}
 
-    def adapt(self, images: Tensor, ratios: Tensor | Sequence[float], learning_rate: float | None = None) -> Tensor:
-        """One batch [N, 3, H, W]; returns the prediction, logits [N, C]."""
+    def adapt(self, images: Tensor, ratios: Tensor | Sequence[float], learning_rate: float | None = None) -> StepResult:
+        """One batch [N, 3, H, W]; the prediction is the `logits` of the result."""
         self._inform(images, ratios)
-        logits, forward, _, gradients = self._views.differentiate(images, ratios)
+        result, forward = self._views.differentiate(images, ratios)
         base = self._optimizer.learning_rate if learning_rate is None else learning_rate
         groups = [
             {"params": [parameter], "lr": base * float(weight)}
@@ -37,10 +37,10 @@ class LayerRatesReference:
         ]
         optimizer = torch.optim.Adam(groups, betas=(self._optimizer.beta1, self._optimizer.beta2))
         for name, parameter in self.step.trained.items():
-            parameter.grad = gradients[name]
+            parameter.grad = result.grads[name]
         optimizer.step()
         self.step.follow(forward)
-        return logits
+        return result
 
     def _inform(self, images: Tensor, ratios: Tensor | Sequence[float]) -> None:
         """The diagonal Fisher information of every parameter on the model's own labels, summed over batches."""

@@ -121,13 +121,17 @@ class MectaStep(EagerStep):
     drop = 0.7
 
     def differentiate(  # type: ignore[override]
-        self, images: Tensor, prune_ratios: Tensor | Sequence[float], feeds: Feeds | None = None
+        self,
+        images: Tensor,
+        prune_ratios: Tensor | Sequence[float],
+        feeds: Feeds | None = None,
+        select: bool = True,
     ) -> tuple[StepResult, MectaForward]:
         """The gradients are those of the layers that are on."""
         fed = {"sample_mask": torch.ones(len(images), dtype=images.dtype), **(feeds or {})}
         with MectaForward(self._keys(fed["channel_keys"]), self.threshold, self.drop) as forward:
             logits = self.model(images)
-        outcome = self._objective(logits, fed)
+        outcome = self._objective(logits, fed, select)
         on = {name: parameter for name, parameter in self.trained.items() if forward.observed[self._owner(name)].on}
         grads = dict(zip(on, torch.autograd.grad(outcome.loss, list(on.values())) if on else (), strict=True))
         found = [grads.get(layer.weight_name) for layer in self.layers]

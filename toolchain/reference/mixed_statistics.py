@@ -4,6 +4,7 @@ Schneider et al., NeurIPS 2020, "Improving Robustness Against Common Corruptions
 """
 
 import copy
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,8 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from toolchain.reference.batch_moments import BatchMoments
+from toolchain.reference.objective import entropy
+from toolchain.reference.step import StepResult
 
 
 class MixedForward(TorchFunctionMode):
@@ -62,17 +65,12 @@ class ForwardReference:
         source = {id(norm.running_mean): _statistics(norm) for norm in norms}
         self._mode = MixedForward(source, samples, momentum) if statistics == "batch" else None
 
-    def adapt(self, images: Tensor) -> Tensor:
-        """Logits [N, C] of one batch [N, 3, H, W], whose statistics the running ones follow."""
-        with torch.no_grad():
-            if self._mode is None:
-                return self._predict(images)
-            with self._mode:
-                return self._predict(images)
-
-    def _predict(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(images)
-        return logits
+    def adapt(self, images: Tensor) -> StepResult:
+        """The `logits` of one batch [N, 3, H, W], whose statistics the running ones follow, and their entropy."""
+        with torch.no_grad(), self._mode or nullcontext():
+            logits: Tensor = self.model(images)
+        nothing = torch.zeros(0)
+        return StepResult(logits, entropy(logits), {}, nothing, nothing.long())
 
 
 def _statistics(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:

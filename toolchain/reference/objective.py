@@ -43,14 +43,15 @@ class Objective:
         self._masked = method is not None and method.update == "driver"
         self._average: Tensor | None = None
 
-    def __call__(self, logits: Tensor, feeds: Feeds) -> Outcome:
+    def __call__(self, logits: Tensor, feeds: Feeds, select: bool = True) -> Outcome:
+        """What is not fed adds nothing. select: whether the method's choice of samples holds; else all count alike."""
         loss = logits.new_zeros(())
-        weights = self._weights(logits.detach(), feeds)
+        weights = self._weights(logits.detach(), feeds) if select else None
         if "entropy" in self._terms:
             loss = loss + (entropy(logits) if weights is None else (weights * entropies(logits)).sum())
-        if "targets" in self._terms:
+        if "targets" in self._terms and "targets" in feeds:
             loss = loss - (feeds["targets"] * logits.log_softmax(1)).sum(1).mean()
-        if "log_targets" in self._terms:
+        if "log_targets" in self._terms and "log_targets" in feeds:
             loss = loss - (feeds["log_targets"] * logits.softmax(1)).sum(1).mean()
         return Outcome(loss, weights)
 

@@ -130,10 +130,9 @@ class EagerStep:
         """As `run`, but parameters, optimizer and running statistics stay as they are."""
         return self.differentiate(images, prune_ratios, feeds)[0]
 
-    def predict(self, images: Tensor) -> Tensor:
-        """Logits of a forward pass alone, which nothing follows."""
-        with torch.no_grad():
-            return self.forward(images, [1.0] * len(self.layers))[0]
+    def probe(self, images: Tensor, prune_ratios: Tensor | Sequence[float], feeds: Feeds | None = None) -> StepResult:
+        """As `gradients`, with every sample counting alike."""
+        return self.differentiate(images, prune_ratios, feeds, select=False)[0]
 
     def update(self, gradients: Mapping[str, Tensor], learning_rate: float | None = None) -> None:
         """One step of the optimizer with these gradients, by name; a parameter without one stays."""
@@ -166,11 +165,15 @@ class EagerStep:
         return PrunedForward(self.layers, ratios, self._statistics, self._half)
 
     def differentiate(
-        self, images: Tensor, prune_ratios: Tensor | Sequence[float], feeds: Feeds | None = None
+        self,
+        images: Tensor,
+        prune_ratios: Tensor | Sequence[float],
+        feeds: Feeds | None = None,
+        select: bool = True,
     ) -> tuple[StepResult, PrunedForward]:
         logits, forward = self.forward(images, prune_ratios)
         mask = torch.ones(len(images), dtype=logits.dtype)
-        outcome = self._objective(logits, {"sample_mask": mask, **(feeds or {})})
+        outcome = self._objective(logits, {"sample_mask": mask, **(feeds or {})}, select)
         penalty = self._anchor.penalty(self.trained) if self._anchor is not None else 0.0
         grads = self.gradients_of(outcome.loss + penalty)
         return self.describe(logits, outcome, grads, forward), forward

@@ -5,12 +5,14 @@ Wang et al., CVPR 2022, "Continual Test-Time Domain Adaptation", sections 3.2 an
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from toolchain.methods.declaration import Teacher
-from toolchain.reference.step import EagerStep
+from toolchain.reference.objective import Feeds
+from toolchain.reference.step import EagerStep, StepResult
 
 Chances = Callable[[Tensor], Tensor]
 """A tensor to numbers from 0 to 1 of its shape: those below the share to restore are restored."""
@@ -25,18 +27,24 @@ class TeacherReference:
         self.student, self._numbers = student, numbers
         self._augment, self._chances = augment, chances
         self.teacher, self._anchor = (copy.deepcopy(student.model) for _ in range(2))
+        self._taught = torch.zeros(0)
 
-    def adapt(self, images: Tensor, ratios: Tensor | Sequence[float], learning_rate: float | None = None) -> Tensor:
-        """One batch [N, 3, H, W]; returns the prediction, the teacher's logits [N, C]."""
-        taught = self._teach(images)
-        feeds = {"targets": taught.softmax(1)}
-        if self._numbers.symmetric:
-            feeds = {"targets": taught.softmax(1) / 2, "log_targets": taught.log_softmax(1) / 2}
-        self.student.run(images, ratios, learning_rate, feeds)
+    def prepare(self, images: Tensor) -> Feeds:
+        """What the student is to learn of one batch [N, 3, H, W]."""
+        self._taught = self._teach(images)
+        if not self._numbers.symmetric:
+            return {"targets": self._taught.softmax(1)}
+        return {"targets": self._taught.softmax(1) / 2, "log_targets": self._taught.log_softmax(1) / 2}
+
+    def learn(
+        self, images: Tensor, ratios: Tensor | Sequence[float], learning_rate: float | None, feeds: Feeds
+    ) -> StepResult:
+        """The batch that was prepared; the `logits` of the result are the teacher's."""
+        result = self.student.run(images, ratios, learning_rate, feeds)
         with torch.no_grad():
             self._follow()
             self._restore()
-        return taught
+        return replace(result, logits=self._taught)
 
     def _teach(self, images: Tensor) -> Tensor:
         confidence = self._predict(self._anchor, images).softmax(1).amax(1).mean()

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from toolchain.methods.declaration import TwoViews
 from toolchain.reference.interception import PrunedForward
-from toolchain.reference.objective import Objective
-from toolchain.reference.step import EagerStep
+from toolchain.reference.objective import Objective, Outcome
+from toolchain.reference.step import EagerStep, StepResult
 
 
 def consistency(logits: Tensor, other: Tensor) -> Tensor:
@@ -28,20 +28,18 @@ class TwoViewsReference:
     ) -> None:
         self.step, self._numbers, self._objective, self._augment = step, numbers, objective, augment
 
-    def adapt(self, images: Tensor, ratios: Tensor | Sequence[float], learning_rate: float | None = None) -> Tensor:
-        """One batch [N, 3, H, W]; returns the prediction, logits [N, C]."""
-        logits, forward, _, gradients = self.differentiate(images, ratios)
-        self.step.update(gradients, learning_rate)
+    def adapt(self, images: Tensor, ratios: Tensor | Sequence[float], learning_rate: float | None = None) -> StepResult:
+        """One batch [N, 3, H, W]; the prediction is the `logits` of the result."""
+        result, forward = self.differentiate(images, ratios)
+        self.step.update(result.grads, learning_rate)
         self.step.follow(forward)
-        return logits
+        return result
 
-    def differentiate(
-        self, images: Tensor, ratios: Tensor | Sequence[float]
-    ) -> tuple[Tensor, PrunedForward, Tensor, dict[str, Tensor]]:
-        """Logits, what the pass over the images saw, the whole loss, and its gradients."""
+    def differentiate(self, images: Tensor, ratios: Tensor | Sequence[float]) -> tuple[StepResult, PrunedForward]:
+        """The whole loss and its gradients, and what the pass over the images saw."""
         other, _ = self.step.forward(self._augment(images), ratios)
         logits, forward = self.step.forward(images, ratios)
         mask = torch.ones(len(images), dtype=images.dtype)
         weight = self._numbers.consistency * logits.shape[1]
         loss = self._objective(logits, {"sample_mask": mask}).loss + weight * consistency(logits, other)
-        return logits.detach(), forward, loss.detach(), self.step.gradients_of(loss)
+        return self.step.describe(logits, Outcome(loss, None), self.step.gradients_of(loss), forward), forward

@@ -13,27 +13,35 @@ from toolchain.driver.step import channels_of
 from toolchain.methods.declaration import Adam, LayerRates, Method, Sharpness, Teacher, TwoViews
 from toolchain.reference.layer_rates import LayerRatesReference
 from toolchain.reference.mixed_statistics import ForwardReference
-from toolchain.reference.objective import Objective
+from toolchain.reference.objective import Feeds, Objective
 from toolchain.reference.sharpness import SharpnessReference
+from toolchain.reference.step import StepResult
 from toolchain.reference.teacher import TeacherReference
 from toolchain.reference.two_views import TwoViewsReference
 from toolchain.verification.case import Case
 
-Adapt = Callable[[Tensor, Tensor, float], Tensor]
-"""Images [N, 3, H, W], prune ratios [L] and a learning rate to the prediction, logits [N, C]."""
+Prepare = Callable[[Tensor], Feeds]
+Probe = Callable[[Tensor, Tensor, Feeds], StepResult]
+Learn = Callable[[Tensor, Tensor, float, Feeds], StepResult]
+"""Of images [N, 3, H, W], prune ratios [L], a learning rate, and what was prepared."""
+
+
+def nothing(images: Tensor) -> Feeds:
+    return {}
 
 
 @dataclass(frozen=True)
 class Twin:
-    """adapt: one batch. models: what it changes, now; the suffix of the names of its tensors, and the module."""
+    """prepare, then learn: one batch, as a procedure of the driver does it; the `logits` are the prediction.
 
-    dtype: torch.dtype
-    adapt: Adapt
+    models: what it changes, now; the suffix of the names of its tensors, and the module. probe: gradients alone, of
+    samples that all count alike; None where nothing trains.
+    """
+
+    learn: Learn
     models: Callable[[], dict[str, nn.Module]]
-
-    def run(self, images: np.ndarray, ratios: np.ndarray, learning_rate: float) -> np.ndarray:
-        logits = self.adapt(torch.from_numpy(images).to(self.dtype), torch.from_numpy(ratios), learning_rate)
-        return logits.numpy()
+    probe: Probe | None = None
+    prepare: Prepare = nothing
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Every parameter and running statistic, by the name it has in the driver's state."""
@@ -71,45 +79,47 @@ class _Chance:
 def _forward(case: Case, dtype: torch.dtype, chance: _Chance) -> Twin:
     method = case.method
     reference = ForwardReference(case.copy(dtype), method.statistics, method.source_samples, method.momentum)
-    return Twin(dtype, lambda images, ratios, rate: reference.adapt(images), lambda: {"": reference.model})
+    return Twin(lambda images, *others: reference.adapt(images), lambda: {"": reference.model})
 
 
 def _step(case: Case, dtype: torch.dtype, chance: _Chance) -> Twin:
     step, channels = case.eager(dtype), channels_of(case.manifest.step)
-
-    def adapt(images: Tensor, ratios: Tensor, rate: float) -> Tensor:
-        feeds = {"channel_keys": chance.keys(channels)} if channels else None
-        return step.run(images, ratios, rate, feeds).logits
-
-    return Twin(dtype, adapt, lambda: {"": step.model})
+    prepare: Prepare = (lambda images: {"channel_keys": chance.keys(channels)}) if channels else nothing
+    return Twin(step.run, lambda: {"": step.model}, step.probe, prepare)
 
 
 def _teacher(case: Case, dtype: torch.dtype, chance: _Chance) -> Twin:
     numbers = case.method.beside
     assert isinstance(numbers, Teacher)
     reference = TeacherReference(case.eager(dtype), numbers, chance.augment, chance.chances)
-    return Twin(dtype, reference.adapt, lambda: {"": reference.student.model, ".teacher": reference.teacher})
+    models = lambda: {"": reference.student.model, ".teacher": reference.teacher}  # noqa: E731
+    return Twin(reference.learn, models, reference.student.probe, reference.prepare)
 
 
 def _sharpness(case: Case, dtype: torch.dtype, chance: _Chance) -> Twin:
     numbers = case.method.beside
     assert isinstance(numbers, Sharpness)
     reference = SharpnessReference(partial(case.eager, dtype), numbers)
-    return Twin(dtype, lambda *batch: reference.adapt(*batch).logits, lambda: {"": reference.step.model})
+    probe: Probe = lambda *batch: reference.step.probe(*batch)  # noqa: E731 (a reset makes another step)
+    return Twin(_unprepared(reference.adapt), lambda: {"": reference.step.model}, probe)
 
 
 def _two_views(case: Case, dtype: torch.dtype, chance: _Chance) -> Twin:
     numbers = case.method.beside
     assert isinstance(numbers, TwoViews)
     reference = TwoViewsReference(case.eager(dtype), numbers, _without_targets(case.method), chance.augment)
-    return Twin(dtype, reference.adapt, lambda: {"": reference.step.model})
+    return Twin(_unprepared(reference.adapt), lambda: {"": reference.step.model}, reference.step.probe)
 
 
 def _layer_rates(case: Case, dtype: torch.dtype, chance: _Chance) -> Twin:
     numbers, optimizer = case.method.beside, case.method.optimizer
     assert isinstance(numbers, LayerRates) and isinstance(optimizer, Adam)
     reference = LayerRatesReference(case.eager(dtype), numbers, optimizer, chance.augment)
-    return Twin(dtype, reference.adapt, lambda: {"": reference.step.model})
+    return Twin(_unprepared(reference.adapt), lambda: {"": reference.step.model}, reference.step.probe)
+
+
+def _unprepared(adapt: Callable[[Tensor, Tensor, float], StepResult]) -> Learn:
+    return lambda images, ratios, learning_rate, feeds: adapt(images, ratios, learning_rate)
 
 
 def _without_targets(method: Method) -> Objective:

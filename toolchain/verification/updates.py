@@ -65,8 +65,11 @@ def run_driver(case: Case, batches: list[np.ndarray], form: str) -> Course:
 
 def run_twin(case: Case, batches: list[np.ndarray], dtype: torch.dtype) -> Course:
     twin = make_twin(case, dtype, np.random.default_rng(SEED))
-    rate = case.manifest.method.learning_rate
-    logits = [twin.run(images, _ratios(case), rate) for images in batches]
+    rate, ratios = case.manifest.method.learning_rate, torch.from_numpy(_ratios(case))
+    logits = []
+    for batch in batches:
+        images = torch.from_numpy(batch).to(dtype)
+        logits.append(twin.learn(images, ratios, rate, twin.prepare(images)).logits.numpy())
     return Course(np.concatenate(logits), twin.tensors())
 
 

@@ -1,0 +1,146 @@
+"""Bundles of every method against their eager twins, on photographs, in batches of 8, 1 and 64."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.end_to_end.conftest import Build, Run
+from toolchain.driver.adaptation import Adapter, Settings
+from toolchain.driver.step import Step
+from toolchain.errors import ModelError, UsageError
+from toolchain.methods.declaration import LayerRates, Method, Selection, Sharpness, Teacher, TwoViews
+from toolchain.pipeline import Request, build
+from toolchain.verification.case import Case
+from toolchain.verification.updates import compare, run_driver, run_twin
+
+SAMPLE = np.load("tests/data/cifar10_sample.npz")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method as it is built; wrong: what its negative control has different."""
+
+    method: str
+    wrong: Mapping[str, object]
+    chosen: Mapping[str, object] = field(default_factory=dict)
+    sizes: tuple[int, ...] = (8, 1, 64)
+
+    def __str__(self) -> str:
+        return " ".join([self.method, *self.chosen])
+
+
+UNWEIGHTED = {"selection": Selection(share=0.4, weighted=False, redundancy=0.4)}
+ENTRIES = [
+    Entry("source", {"statistics": "batch"}),
+    Entry("bn", {"source_samples": 0}, {"source_samples": 16}),
+    Entry("full", UNWEIGHTED),
+    Entry("tent", UNWEIGHTED, {"prune": "static"}),
+    Entry("eata", UNWEIGHTED),
+    Entry("sar", {"beside": Sharpness(radius=0.5)}),
+    Entry("cotta", {"beside": Teacher(decay=0.9, views=2)}, sizes=(8, 1, 8)),
+    Entry("law", {"beside": LayerRates(temperature=0.3, consistency=0.01)}),
+    Entry("surgeon", UNWEIGHTED, {"selection": True}),
+    Entry("surgeon", {"beside": TwoViews(consistency=0.03)}, {"consistency": True, "train": "bn"}),
+]
+
+
+def photographs(count: int, start: int = 0, noise: float = 0.05) -> np.ndarray:
+    """float32 [count, 3, 32, 32], noisy and normalised."""
+    images = SAMPLE["images"][start : start + count].astype(np.float32) / 255
+    noisy = images + np.random.default_rng(start).normal(0, noise, images.shape)
+    normalised = (noisy - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+    return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2), np.float32)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "source.npz"
+    np.savez(path, x_train=SAMPLE["images"][256:], y_train=SAMPLE["labels"][256:])
+    return path
+
+
+def bundle_of(built: Build, entry: Entry, source: Path) -> Path:
+    needs = {"source": source} if entry.method == "eata" else {}
+    return built("cifar_resnet20", method=entry.method, **entry.chosen, **needs)
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=str)
+def test_bundle_follows_its_twin(built: Build, source: Path, entry: Entry) -> None:
+    case = Case.load(bundle_of(built, entry, source), 8, 1)
+    starts = np.cumsum([0, *entry.sizes])
+    batches = [photographs(size, int(start)) for size, start in zip(entry.sizes, starts, strict=False)]
+    single, exact = (run_twin(case, batches, dtype) for dtype in (torch.float32, torch.float64))
+    control = run_twin(replace(case, method=altered(case.method, entry.wrong)), batches, torch.float64)
+    for form in case.forms:
+        found = run_driver(case, batches, form)
+        checks = list(compare(case, form, found, single, exact))
+        assert all(check.passed for check in checks), "\n".join(map(str, checks))
+        wrong = list(compare(case, form, found, control, control))
+        apart = [after.measured > 2 * check.limit for check, after in zip(checks, wrong, strict=True)]
+        assert any(apart), "\n".join(map(str, wrong))
+
+
+def altered(method: Method, wrong: Mapping[str, object]) -> Method:
+    return replace(method, **wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "entry", [i for i in ENTRIES if i.method in ("eata", "sar") or "selection" in i.chosen], ids=str
+)
+@pytest.mark.parametrize("form", ["native", "portable"])
+def test_batch_of_doubtful_samples_changes_nothing(built: Build, source: Path, entry: Entry, form: str) -> None:
+    case = Case.load(bundle_of(built, entry, source), 8, 1)
+    step = Step(case.bundle, operators=form)
+    adapter = Adapter(case.manifest, step, Settings(None, "probe", None, 0.1, seed=0))
+    assert adapter.adapt(photographs(16, noise=0.0)).selected > 0
+    before = {name: array.copy() for name, array in step.state.items()}
+    doubtful = np.random.default_rng(4).standard_normal((2, 3, 32, 32), np.float32)
+    result = adapter.adapt(doubtful)
+    assert result.selected == 0 and result.loss == 0
+    assert all(np.array_equal(step.state[name], array) for name, array in before.items())
+    assert adapter.adapt(photographs(16, 16, noise=0.0)).selected > 0
+    assert not all(np.array_equal(step.state[name], array) for name, array in before.items())
+
+
+@pytest.mark.parametrize("method", ["cotta", "law"])
+def test_pruning_keeps_less_of_any_method(built: Build, method: str) -> None:
+    kept = {}
+    for prune in ("dense", "surgeon"):
+        case = Case.load(built("cifar_resnet20", method=method, prune=prune), 1, 1)
+        adapter = Adapter(case.manifest, Step(case.bundle), Settings(None, "probe", None, 1e-3, seed=0))
+        kept[prune] = adapter.adapt(photographs(8)).kept_bytes
+    assert kept["surgeon"] < 0.6 * kept["dense"]
+
+
+def test_state_of_a_teacher_goes_on_and_predicts(built: Build, tmp_path: Path, on_device: Run) -> None:
+    """What `infer` predicts is the teacher's, and a second run goes on from the first."""
+    bundle, state = built("cifar_resnet20", method="cotta"), str(tmp_path / "state")
+    np.save(tmp_path / "images.npy", photographs(16))
+    common = ("--images", str(tmp_path / "images.npy"), "--state", state, "--json")
+    for first in (1, 3):
+        done = on_device(bundle, "adapt", *common, "--batch", "8")
+        assert done.returncode == 0, done.stderr
+        assert [json.loads(line)["step"] for line in done.stdout.splitlines()] == [first, first + 1]
+    done = on_device(bundle, "infer", *common)
+    assert json.loads(done.stdout)["adapted_steps"] == 4
+
+
+def test_eata_without_source_images_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--method eata measures on images that the model was trained on"):
+        build(Request("cifar_resnet20", "host", method="eata", output=tmp_path / "bundle"))
+
+
+@pytest.mark.parametrize("method", ["tent", "sar"])
+def test_method_of_norms_on_a_model_without_is_refused(method: str, tmp_path: Path) -> None:
+    request = Request("tests.end_to_end.test_methods:plain", "host", method=method, weights="none", image_size=32)
+    with pytest.raises(ModelError, match=f"method {method} trains batchnorm or layernorm layers, and .* has none"):
+        build(replace(request, output=tmp_path / "bundle"))
+
+
+def plain() -> torch.nn.Module:
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3600, 10))
