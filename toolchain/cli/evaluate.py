@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.cli.arguments import count, executable, natural, rate, ratio_or_auto
+from toolchain.cli.folders import make_folder
 from toolchain.driver.bytesize import parse_bytes
 from toolchain.driver.output import emit, warn
-from toolchain.errors import DependencyError, UsageError
-
-ORDERS = ("continual", "reset", "gradual", "mixed")
+from toolchain.errors import DependencyError
+from toolchain.evaluation.orders import ORDERS
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +50,8 @@ def run(options: argparse.Namespace) -> int:
     chosen = {**vars(options), "eager": options.against == "eager", "corruptions": _names(options.corruptions)}
     settings = Settings(**{name: chosen[name] for name in Settings.__dataclass_fields__ if chosen[name] is not None})
     shown = Shown(**{name: chosen[name] for name in Shown.__dataclass_fields__})
-    _require_writable(options.output)
+    if options.output is not None:
+        make_folder(options.output)
     with _progress(count_batches(options.bundle, shown, settings.seed)) as announce:
         document = evaluate(options.bundle, shown, settings, announce)
     if options.output is not None:
@@ -77,15 +78,6 @@ def _progress(total: int) -> Iterator[Callable[[str, float], None]]:
             bar.update()
 
         yield announce
-
-
-def _require_writable(folder: Path | None) -> None:
-    """Before hours of work: what is made can be kept."""
-    try:
-        if folder is not None:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{folder} cannot be written ({error.strerror}): choose another --output") from error
 
 
 def _write(document: dict[str, Any], folder: Path) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from toolchain.cli.folders import make_folder
 from toolchain.driver.output import emit, progress, warn
 from toolchain.errors import DependencyError
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", type=Path, help="TOML; `pydoc toolchain.evaluation.sweep.config` describes it")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="bundles and results (default: the file's name)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="bundles and results (default: CONFIG.results)")
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="a Ray cluster that sees the same files; `local` starts one on this machine"
     )
@@ -31,7 +32,8 @@ def run(options: argparse.Namespace) -> int:
     from toolchain.evaluation.sweep.trial import read_result
 
     trials = read_trials(options.config)
-    folder = options.output or options.config.with_suffix("")
+    folder = options.output or options.config.with_suffix(".results")
+    make_folder(folder)
     with _workers(options.ray) as workers:
         campaign = carry_out(trials, folder, workers, progress)
     progress("")
