@@ -45,6 +45,8 @@ def bundle(cifar: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def deploy(toolchain: Run, tmp_path: Path) -> Deploy:
+    (tmp_path / "ssh_config").touch()
+
     def run(bundle: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
         chosen = ("--python", str(DEVICE_PYTHON), "--ssh-config", str(tmp_path / "ssh_config"), "--json")
         done = toolchain("deploy", str(bundle), *arguments, *chosen)
@@ -164,6 +166,11 @@ def test_who_is_not_let_in_or_finds_nobody_is_told(
     assert code == 1
     assert "ssh-copy-id" in result["hosts"][0]["error"]["message"]
     assert "cannot be reached" in result["hosts"][1]["error"]["message"]
+    sshd.make_key(tmp_path / "locked", "secret")
+    configuration = (tmp_path / "ssh_config").read_text()
+    (tmp_path / "ssh_config").write_text(configuration.replace("stranger", "locked"))
+    _, result = deploy(bundle, devices[0].address)
+    assert "ssh-add" in result["hosts"][0]["error"]["message"]
 
 
 def test_an_altered_bundle_is_not_sent(bundle: Path, deploy: Deploy) -> None:

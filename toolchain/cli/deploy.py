@@ -30,6 +30,8 @@ def run(options: argparse.Namespace) -> int:
     except ImportError as error:
         raise DependencyError(f"deploy needs the package {error.name}: pip install 'toolchain[deploy]'") from error
 
+    if options.ssh_config is not None and not options.ssh_config.is_file():
+        raise UsageError(f"--ssh-config {options.ssh_config} is no file")
     listed = read_inventory(options.inventory) if options.inventory else []
     hosts = list(dict.fromkeys([*parse_hosts(options.hosts), *listed]))
     if not hosts:

@@ -1,5 +1,6 @@
 """An SSH connection to a device, or in words why there is none."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,6 +14,8 @@ from toolchain.errors import DeployError
 CONNECT_SECONDS = 30
 SILENT_SECONDS = 15
 """A device that says nothing for three times this long is taken for lost."""
+
+UNREADABLE = (asyncssh.ConfigParseError, asyncssh.KeyImportError, asyncssh.KeyEncryptionError)
 
 
 @asynccontextmanager
@@ -32,18 +35,23 @@ async def connected(host: Host, configuration: Path | None) -> AsyncIterator[Dev
             keepalive_interval=SILENT_SECONDS,
         ) as connection:
             yield Device(connection)
-    except (asyncssh.Error, OSError) as error:
+    except (asyncssh.Error, OSError, asyncio.TimeoutError, *UNREADABLE) as error:
         raise DeployError(_in_words(host, error)) from error
 
 
 def _in_words(host: Host, error: Exception) -> str:
+    if isinstance(error, UNREADABLE):
+        return f"a key or the SSH configuration of this user cannot be read ({error})"
     if isinstance(error, asyncssh.HostKeyNotVerifiable):
         return (
             "its host key is unknown, or is not the one in known_hosts: connect once by hand with "
             f"`ssh {_by_hand(host)}`, compare the fingerprint that is shown with the device's, and accept it"
         )
     if isinstance(error, asyncssh.PermissionDenied):
-        return f"it accepted no key of this user: send it one with `ssh-copy-id {_by_hand(host)}`"
+        return (
+            f"it accepted no key of this user: send it one with `ssh-copy-id {_by_hand(host)}`, and give a key with a "
+            "passphrase to the agent with `ssh-add`"
+        )
     if isinstance(error, asyncssh.ChannelOpenError):
         return f"it refused to run a command or to take files ({error.reason}): its sshd needs a shell and SFTP"
     if isinstance(error, asyncssh.SFTPError):
