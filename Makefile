@@ -77,13 +77,16 @@ $(DEVICE)/.ready:
 	@$(DEVICE)/bin/python $(PIP_INSTALL) numpy onnxruntime pillow
 	@touch $@
 
-# TensorRT for RTX parses and builds without a GPU. Of TensorRT 8.6 and 10.3 and of CUDA only the Python interface can be
-# had without one; that of 8.6.1 was never published for Python 3.12.
+# TensorRT for RTX parses and builds without a GPU, and CUDA's library says that there is none. Of TensorRT 8.6 and 10.3
+# only the Python interface can be had without one; that of 8.6.1 was never published for Python 3.12.
 $(TENSORRT)/.ready:
 	$(check-python)
 	@echo "$(TENSORRT): TensorRT for RTX, and the interface of TensorRT, 0.3 GB ..."
 	@$(PYTHON) -m venv $(TENSORRT)
 	@$(TENSORRT)/bin/python $(PIP_INSTALL) numpy tensorrt-rtx-cu12==1.7.1.116 cuda-bindings==12.9.4
+	@for runtime in cu11==11.8.89 cu12==12.6.77; do \
+	    $(TENSORRT)/bin/python $(PIP_INSTALL) --no-deps --target $(TENSORRT)/cudart-$${runtime%==*} \
+	    nvidia-cuda-runtime-$$runtime; done
 	@$(TENSORRT)/bin/python $(PIP_INSTALL) --no-deps --target $(TENSORRT)/10.3.0 tensorrt-cu12-bindings==10.3.0
 	@$(TENSORRT)/bin/python $(PIP_INSTALL) --no-deps --target $(TENSORRT)/8.6.1 tensorrt-bindings==8.6.1 || \
 	    echo "$(TENSORRT): there is no TensorRT 8.6.1 for this Python; its tests are skipped"

@@ -1,4 +1,4 @@
-"""The three ways to CUDA, on a C stand-in for libcudart, and cuda-python itself as far as it goes without a GPU."""
+"""The ways to CUDA, on a C stand-in for libcudart; libcudart and cuda-python themselves as far as they go here."""
 
 import ctypes
 import os
@@ -18,7 +18,8 @@ from toolchain.driver import cuda as adapter
 from toolchain.driver.cuda import Cuda, open_cuda
 from toolchain.errors import EngineError
 
-PYTHON = ROOT / ".venv/tensorrt/bin/python"
+TENSORRT = ROOT / ".venv/tensorrt"
+PYTHON = TENSORRT / "bin/python"
 
 WITHOUT_GPU = """
 from cuda.bindings import runtime
@@ -167,3 +168,22 @@ def test_cuda_python_itself_takes_the_arguments() -> None:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "cudaSetDevice failed: " in done.stdout
+
+
+@pytest.mark.parametrize("release", ["cu11", "cu12"])
+def test_libcudart_itself_has_every_function(release: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every symbol is looked up before the first call; without a driver that returns an error, in CUDA's words."""
+    found = list((TENSORRT / f"cudart-{release}").rglob("libcudart.so.*"))
+    if not found:
+        pytest.skip("`make tensorrt` installs CUDA's library")
+    if Path("/dev/nvidia0").exists():
+        pytest.skip("with a GPU there is no error")
+    monkeypatch.setenv("TOOLCHAIN_LIBCUDART", str(found[0]))
+    with pytest.raises(EngineError, match=r"cuda\w+ failed: CUDA driver version is insufficient .+ \(CUDA error 35\)"):
+        open_cuda("libcudart")
+
+
+def test_function_that_libcudart_lacks_is_noticed(integrated: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(adapter._SIGNATURES, "cudaOfTomorrow", (ctypes.c_int,))
+    with pytest.raises(EngineError, match="cudaOfTomorrow"):
+        open_cuda("libcudart")

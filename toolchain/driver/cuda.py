@@ -135,11 +135,12 @@ class _Libcudart(_Runtime):
 
     def __init__(self) -> None:
         self._library = _load_library()
-        self._library.cudaGetErrorString.argtypes = (ctypes.c_int,)
+        try:
+            for name, kinds in _SIGNATURES.items():
+                getattr(self._library, name).argtypes = kinds
+        except AttributeError as error:
+            raise EngineError(str(error)) from error
         self._library.cudaGetErrorString.restype = ctypes.c_char_p
-        for name, kinds in _SIGNATURES.items():
-            function = getattr(self._library, name)
-            function.argtypes, function.restype = kinds, ctypes.c_int
         version = self._get("cudaRuntimeGetVersion")
         self.name = f"libcudart {version // 1000}.{version % 1000 // 10}"
         super().__init__()
