@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.conftest import DEVICE_PYTHON, Build, Run
+from tests.evaluation.test_data import save_image
+from toolchain.corruptions import corrupt
 from toolchain.errors import ToolchainError
 from toolchain.evaluation.evaluate import Shown, evaluate
 from toolchain.evaluation.settings import Settings
@@ -39,6 +41,23 @@ def test_bundle_and_eager_twin_err_alike(cifar: Path, data: Path) -> None:
     assert found["mean_error"] == np.mean([row["error"] for row in found["rows"]])
     assert 0 < found["kept_bytes"] < found["dense_bytes"]
     assert found["peak_step_bytes"] > found["kept_bytes"]
+
+
+def test_every_format_gives_the_same_error(built: Build, data: Path, tmp_path: Path) -> None:
+    """The same photographs under contrast, which leaves nothing to chance: as arrays, as published, and in folders."""
+    content = np.load(data)
+    clean, labels = content["x_test"][:IMAGES], content["y_test"][:IMAGES]
+    corrupted = [corrupt(clean, "contrast", severity) for severity in range(1, 6)]
+    (tmp_path / "cifar").mkdir()
+    np.save(tmp_path / "cifar/labels.npy", np.tile(labels, 5))
+    np.save(tmp_path / "cifar/contrast.npy", np.concatenate(corrupted))
+    for number, label in enumerate(labels):
+        save_image(tmp_path / f"clean/{label}/{number}.png", clean[number])
+        save_image(tmp_path / f"imagenet/blur/contrast/5/{label}/{number}.png", corrupted[4][number])
+    bundle = built("cifar_resnet20", method="source")
+    places = [data, tmp_path / "cifar", tmp_path / "clean", tmp_path / "imagenet"]
+    found = [evaluate(bundle, shown(place, corruptions=("contrast",)), Settings()) for place in places]
+    assert len({document["mean_error"] for document in found}) == 1 and found[0]["mean_error"] > 50
 
 
 @pytest.mark.parametrize("method", ["source", "cotta"])
