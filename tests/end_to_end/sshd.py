@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import asyncssh
+
 DEBIAN = Path("build/debian/bookworm").absolute()
 SSHD, SFTP_SERVER = DEBIAN / "usr/sbin/sshd", DEBIAN / "usr/lib/openssh/sftp-server"
 LIBRARIES = ":".join(str(DEBIAN / folder / "x86_64-linux-gnu") for folder in ("lib", "usr/lib"))
@@ -60,8 +62,11 @@ class Device:
         (self.folder / "sftp.sh").write_text(template.format(server=server, most=most) + "\n")
 
 
-def make_key(path: Path, passphrase: str = "") -> Path:
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", passphrase, "-f", str(path)], check=True)
+def make_key(path: Path, passphrase: str | None = None) -> Path:
+    key = asyncssh.generate_private_key("ssh-ed25519")
+    key.write_private_key(path, "pkcs8-pem" if passphrase else "openssh", passphrase)
+    path.chmod(0o600)
+    key.write_public_key(f"{path}.pub")
     return path
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("asyncssh")
 from tests.end_to_end import sshd
 from tests.end_to_end.conftest import DEVICE_PYTHON, Run
 from tests.end_to_end.sshd import Device
@@ -17,8 +18,6 @@ from toolchain.driver.manifest import read_manifest
 from toolchain.stages.bundle import seal
 
 pytestmark = pytest.mark.skipif(not sshd.SSHD.exists(), reason="no sshd to deploy to: `make debian` fetches one")
-pytest.importorskip("asyncssh")
-
 Deploy = Callable[..., tuple[int, dict[str, Any]]]
 NAME = "resnet20"
 
