@@ -15,7 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from targets import load_target
+from targets import load_target, target_names
 from tests.driver.tiny_bundle import ROOT
 from toolchain.artifacts import Exported
 from toolchain.driver.onnx_file import float_initializers
@@ -71,6 +71,18 @@ def test_model_parses_builds_and_can_be_refitted(examine: Examine, model: str) -
     settable = table | float_initializers(inference.infer.SerializeToString()).keys()
     assert known & floats <= settable, "a weight of the engine could not be set; integers are shapes and indices"
     assert found["plan_bytes"] > sum(np.prod(entry.shape, dtype=int) for entry in inference.refit)
+
+
+def test_what_each_target_gets_parses(examine: Examine) -> None:
+    """Targets differ in the opset that they read."""
+    traced = trace(load_model("cifar_resnet20", "none"))
+    opsets = set()
+    for target in map(load_target, target_names()):
+        inference = export(traced, target)
+        opsets.add(inference.infer.opset_import[0].version)
+        found = examine(inference.infer)
+        assert {entry.name for entry in inference.refit} <= set(found["refittable"]), (target.name, found)
+    assert len(opsets) > 1
 
 
 def test_weights_of_a_batchnorm_are_none_of_the_engines(examine: Examine) -> None:
