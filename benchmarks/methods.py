@@ -44,12 +44,13 @@ FULL_RATE = 1e-4
 thousand images of five corruptions with ResNet-20. The paper's, 2.2e-5, is for WRN-28-10 at batch 200 and five times
 as many images, and moves these smaller nets too little to tell it from batch statistics."""
 
-RATES = {"full": FULL_RATE, "static": FULL_RATE, "surgeon": FULL_RATE}
+RATES = dict.fromkeys(("full", "static", "surgeon", "surgeon fp16"), FULL_RATE)
 """Learning rates other than the methods' own."""
 
 ENTRIES: dict[str, dict[str, Any]] = {
     **{name: {"method": name} for name in METHODS},
     "surgeon bn": {"method": "surgeon", "train": "bn"},
+    "surgeon fp16": {"method": "surgeon", "values": "fp16"},
 }
 """What each entry asks of `build`."""
 
