@@ -35,6 +35,7 @@ def run(path: Path, options: Any) -> int:
     step, model = Step(bundle, options.threads, options.operators), InferenceModel(bundle)
     saver = Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
     learner = Learner(Adapter(bundle.manifest, step, settings), saver, options.every, options.json)
+    signal.signal(signal.SIGUSR1, lambda *_: learner.request_refit())  # also while an engine is built
     predictor = open_predictor(model, step.tensors, choice_from(options, bundle))
     frames = _Frames(predictor, learner, options.batch or bundle.manifest.batch, options.json)
     with _learning(learner, lambda: predictor.refit(model.weights(step.tensors))):
@@ -102,14 +103,12 @@ class _Frames:
 
 @contextmanager
 def _learning(learner: Learner, hand_on: Callable[[], None]) -> Iterator[None]:
-    """The learner runs, and ends well, whatever happens to the frames. SIGUSR1 asks it for a refit."""
-    before = signal.signal(signal.SIGUSR1, lambda *_: learner.request_refit())
+    """The learner runs, and ends well, whatever happens to the frames."""
     learner.start(hand_on)
     try:
         yield
     finally:
         learner.finish()
-        signal.signal(signal.SIGUSR1, before)
     learner.check()
 
 
