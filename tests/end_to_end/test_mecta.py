@@ -50,6 +50,20 @@ def statistics_of(bundle: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     return {name: tensor.numpy() for name, tensor in module.named_buffers() if "running" in name}
 
 
+def test_with_the_filters_of_eata(built: Build) -> None:
+    """A batch of noise, of which no prediction is certain, teaches nothing; photographs do."""
+    selecting = built("cifar_resnet20", method="mecta", selection=True)
+    failed = [check for check in verify(selecting, samples=8, batches=1) if not check.passed]
+    assert failed == []
+    step = Step(Bundle(selecting))
+    weights = {name: array.copy() for name, array in step.of("parameter").items()}
+    noise = 0.01 * np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
+    assert run(step, noise).selected == 0
+    assert all(np.array_equal(step.state[name], array) for name, array in weights.items())
+    assert 0 < run(step, photographs(32)).selected < 32
+    assert any((step.state[name] != array).any() for name, array in weights.items())
+
+
 @pytest.mark.parametrize("form", ["native", "portable"])
 def test_what_is_no_news_keeps_nothing_and_teaches_nothing(bundle: Path, form: str) -> None:
     images, step = photographs(32), Step(Bundle(bundle), operators=form)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from toolchain.errors import UsageError
+from toolchain.methods import eata
 from toolchain.methods.declaration import Controller, Method, Selection, TwoViews
 
 CONTROLLERS: tuple[Controller, ...] = get_args(Controller)
@@ -18,7 +19,7 @@ class Choices:
     """train: what trains; None: the method's usual choice. prune: the controller; None: the method's own.
 
     selection, consistency: SURGEON's certainty-based sample selection and consistency regularisation (Ma et al., CVPR
-    2025, section 3.4). source_samples: as how many images the source's BatchNorm statistics count beside a batch's.
+    2025, section 3.4); the selection of mecta is EATA's, as its authors combine the two. source_samples: as how many images the source's BatchNorm statistics count beside a batch's.
     """
 
     train: str | None = None
@@ -50,14 +51,15 @@ class Choices:
         raise UsageError(f"--prune {self.prune!r} is unknown: choose {', '.join(CONTROLLERS)}")
 
     def _selecting(self, method: Method) -> Method:
-        if method.optimizer is None or method.selection is not None or method.beside is not None:
+        if method.optimizer is None or method.selection is not None or _has_own_loss(method):
             raise UsageError(
-                f"--selection: method {method.name} has a loss of its own: use it with full, tent or surgeon"
+                f"--selection: method {method.name} has a loss of its own: use it with full, tent, mecta or surgeon"
             )
-        return replace(method, selection=STABLE_SAMPLES)
+        return replace(method, selection=STABLE_SAMPLES if method.mecta is None else eata.BN.selection)
 
     def _consistent(self, method: Method) -> Method:
-        if method.optimizer is None or method.anchor is not None or method.beside is not None:
+        taken = method.anchor is not None or method.mecta is not None
+        if method.optimizer is None or taken or _has_own_loss(method):
             raise UsageError(
                 f"--consistency: method {method.name} has a loss of its own: use it with full, tent or surgeon"
             )
@@ -67,3 +69,7 @@ class Choices:
         if method.optimizer is not None or method.statistics != "batch":
             raise UsageError(f"--source-samples: method {method.name} does not mix statistics: use it with bn")
         return replace(method, source_samples=self.source_samples or 0)
+
+
+def _has_own_loss(method: Method) -> bool:
+    return method.beside is not None or method.meta_networks is not None
