@@ -132,7 +132,7 @@ def _compile(run: "_Stages", traced: Traced, method: Method, scratch: Path, half
     if method.optimizer is None:
         return Compiled(run("predict", predict, traced, method))
     differentiated = run("differentiate", differentiate, traced, method, scratch)
-    rewritten = run("rewrite", rewrite, differentiated, half, method.mecta)
+    rewritten = run("rewrite", rewrite, differentiated, half, method)
     lowered = run("lower", lower, traced, rewritten, differentiated, method)
     fused = run("fuse", fuse, differentiated, rewritten, method, half)
     beside = run("predict", predict, traced, method) if method.predicts_beside else None

@@ -115,11 +115,16 @@ def predicting(
 
 
 def rewriting(
-    layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool = False, norms: Pass | None = None
+    layers: tuple[Layer, ...],
+    trained: tuple[str, ...],
+    half: bool = False,
+    norms: Pass | None = None,
+    mixing: MixStatistics | None = None,
 ) -> tuple[Pass, ...]:
     """Every saved activation smaller; the dialect of the differentiating engine stays.
 
-    half: see StoreHalf. norms: what decides, in the place of prune ratios, what BatchNorm saves.
+    half: see StoreHalf. norms: what decides, in the place of prune ratios, what BatchNorm saves. mixing: of the
+    statistics that it normalises with.
     """
     pruning = (SparsifyActivations(layers), *((StoreHalf(),) if half else ()))
     return (
@@ -133,6 +138,7 @@ def rewriting(
         ScatterPoolGradient(),
         CenterLayerNorm(),
         *((CenterBatchNorm(), *pruning) if norms is None else (norms,)),  # Sparsify prunes what is centred
+        *((mixing,) if mixing is not None else ()),
         PackMasks(),  # after every pass that makes flags
         MeasureGradients(layers),
         AccumulateEarly(),
@@ -147,11 +153,12 @@ def fusing(
     momentum: float,
     half: bool = False,
     norms: Pass | None = None,
+    mixing: MixStatistics | None = None,
 ) -> tuple[Pass, ...]:
     """The whole step in the operators of `graphs.kernels` and, for what is not theirs, standard ones.
 
     trained: the parameters that `update`, with the optimizer, moves. momentum: of the running statistics. half: kept
-    values are stored in half precision. norms: see `rewriting`.
+    values are stored in half precision. norms, mixing: see `rewriting`.
     """
     return (
         NameGradients(trained),
@@ -166,7 +173,7 @@ def fusing(
         CenterLayerNorm(),
         *((CenterBatchNorm(), SparsifyActivations(layers)) if norms is None else (norms,)),
         PackMasks(),
-        FuseBatchNorm(momentum),
+        mixing or FuseBatchNorm(momentum),
         CenterInSparsify(),
         FuseBatchNormGradient(),
         FuseRelu(),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,9 +26,14 @@ SAMPLE = np.load("tests/data/cifar10_sample.npz")
 
 
 @pytest.fixture(scope="module")
-def bundle(built: Build, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    source = tmp_path_factory.mktemp("source") / "source.npz"
-    np.savez(source, x_train=SAMPLE["images"][:64], y_train=SAMPLE["labels"][:64])
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("source") / "source.npz"
+    np.savez(path, x_train=SAMPLE["images"][:64], y_train=SAMPLE["labels"][:64])
+    return path
+
+
+@pytest.fixture(scope="module")
+def bundle(built: Build, source: Path) -> Path:
     return built("cifar_resnet20", method="ecotta", source=source)
 
 
@@ -105,6 +111,21 @@ def test_entropy_reaches_through_the_frozen_part(case: Case) -> None:
 def test_verify_passes(bundle: Path) -> None:
     failed = [check for check in verify(bundle, samples=4, batches=1) if not check.passed]
     assert failed == []
+
+
+def test_small_batches_lean_on_the_statistics_of_the_source(built: Build, source: Path) -> None:
+    """AdaptBN: the gradients are those of the mixture, and of nothing else."""
+    mixing = built("cifar_resnet20", method="ecotta", source=source, source_samples=8)
+    failed = [check for check in verify(mixing, samples=4, batches=1) if not check.passed]
+    assert failed == []
+    case = Case.load(mixing, 1, 1)
+    images, ratios = photographs(1), np.zeros(len(case.manifest.layers), np.float32)
+    result = Step(case.bundle).run(images, ratios, 0.0)
+    for samples in (8, 0):
+        step = replace(case, method=replace(case.method, source_samples=samples)).eager(torch.float64)
+        expected = step.gradients(torch.from_numpy(images).double(), torch.from_numpy(ratios))
+        gap = float(np.abs(result.grad_rms - expected.grad_rms.numpy()).max() / expected.grad_rms.max())
+        assert (gap < 1e-3) == (samples == 8), gap
 
 
 def test_three_tensors_a_part_are_kept_and_bits(case: Case) -> None:

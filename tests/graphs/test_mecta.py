@@ -56,7 +56,7 @@ def compiled(tmp_path_factory: pytest.TempPathFactory) -> Compiled:
     for threshold in (ALL, SOME, NONE):
         assert METHOD.mecta is not None
         method = replace(METHOD, mecta=replace(METHOD.mecta, threshold=threshold))
-        rewritten = rewrite(differentiated, norms=method.mecta)
+        rewritten = rewrite(differentiated, method=method)
         forms[0][threshold] = lower(traced, rewritten, differentiated, method).step
         forms[1][threshold] = fuse(differentiated, rewritten, method).step
     layers = tuple((layer.name, layer.kind) for layer in rewritten.layers)

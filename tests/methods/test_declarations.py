@@ -30,6 +30,10 @@ def test_pruning_composes() -> None:
         ("bn", Choices(prune="static"), "trains nothing, so nothing waits to be pruned"),
         ("eata", Choices(selection=True), "--selection: method eata has a loss of its own"),
         ("cotta", Choices(consistency=True), "--consistency: method cotta has a loss of its own"),
+        ("ecotta", Choices(selection=True), "--selection: method ecotta has a loss of its own"),
+        ("ecotta", Choices(consistency=True), "--consistency: method ecotta has a loss of its own"),
+        ("mecta", Choices(consistency=True), "--consistency: method mecta has a loss of its own"),
+        ("mecta", Choices(prune="static"), "--prune: method mecta itself decides"),
         ("tent", Choices(source_samples=8), "--source-samples: method tent does not mix statistics"),
     ],
 )

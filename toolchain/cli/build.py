@@ -29,16 +29,20 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prune", metavar="dense|static|surgeon", help="what chooses the prune ratios (default: the method's own)"
     )
-    parser.add_argument("--selection", action="store_true", help="learn from certain samples only (SURGEON's CSS; for mecta EATA's filters)")
+    parser.add_argument(
+        "--selection",
+        action="store_true",
+        help="learn from certain samples only (SURGEON's CSS; for mecta EATA's filters)",
+    )
     parser.add_argument("--consistency", action="store_true", help="and from an augmented view (SURGEON's CR)")
     parser.add_argument(
-        "--source-samples", type=count, metavar="N", help="bn: the source's statistics count as N images (0)"
+        "--source-samples", type=count, metavar="N", help="bn, ecotta: the source's statistics count as N images (0)"
     )
     parser.add_argument(
         "--source",
         type=Path,
         metavar="FILE.npz|DIR",
-        help="images that the model was trained for: eata needs them",
+        help="images that the model was trained for: eata and, labelled, ecotta need them",
     )
 
 

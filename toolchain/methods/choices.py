@@ -19,7 +19,8 @@ class Choices:
     """train: what trains; None: the method's usual choice. prune: the controller; None: the method's own.
 
     selection, consistency: SURGEON's certainty-based sample selection and consistency regularisation (Ma et al., CVPR
-    2025, section 3.4); the selection of mecta is EATA's, as its authors combine the two. source_samples: as how many images the source's BatchNorm statistics count beside a batch's.
+    2025, section 3.4); the selection of mecta is EATA's, as its authors combine the two. source_samples: as how many
+    images the source's BatchNorm statistics count beside a batch's.
     """
 
     train: str | None = None
@@ -66,8 +67,10 @@ class Choices:
         return replace(method, loss=("entropy", "targets", "log_targets"), beside=CONSISTENCY, update="driver")
 
     def _mixing(self, method: Method) -> Method:
-        if method.optimizer is not None or method.statistics != "batch":
-            raise UsageError(f"--source-samples: method {method.name} does not mix statistics: use it with bn")
+        trains = method.optimizer is not None and method.meta_networks is None
+        if trains or method.statistics != "batch":
+            advice = "use it with bn or ecotta"
+            raise UsageError(f"--source-samples: method {method.name} does not mix statistics: {advice}")
         return replace(method, source_samples=self.source_samples or 0)
 
 

@@ -6,7 +6,7 @@ weight and the gradient through the standardisation use what was kept.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,35 +25,57 @@ def with_gradient_of(value: Tensor, source: Tensor) -> Tensor:
     return value + (source - source.detach())
 
 
+class SourcePart(NamedTuple):
+    """mean, variance: of the source, which broadcast to an activation. share: of the statistics, 0 to 1."""
+
+    mean: Tensor
+    variance: Tensor
+    share: float
+
+
 class Standardise(Function):
     """x̂ = (x − μ) / σ over `axes`, with μ, σ of `x` itself, any shape; and x̂ as the backward pass sees it.
 
-    `keep` prunes the centred activation x − μ; μ and 1 / σ stay exact, so an element that was dropped means x̂ = 0.
+    `keep` prunes the centred activation c = x − μ; μ and 1 / σ stay exact, so an element that was dropped means x̂ = 0.
     Backward: grad_x = (g − mean(g) − x̂ · mean(g · x̂)) / σ, the exact gradient with the pruned x̂ in it.
     (Ioffe and Szegedy 2015, "Batch Normalization", section 3; Ba et al. 2016, "Layer Normalization", section 3.)
+
+    With a part of the source, the mean is d less and σ another, and of both b = 1 − share follows x:
+    grad_x = (g − b · mean(g) − b · c / σ · mean(g · x̂)) / σ. (Schneider et al. 2020, equation 3.)
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, axes: Sequence[int], epsilon: float, keep: Keep) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, x: Tensor, axes: Sequence[int], epsilon: float, keep: Keep, source: SourcePart | None
+    ) -> tuple[Tensor, Tensor]:
         variance, mean = torch.var_mean(x, tuple(axes), correction=0, keepdim=True)
+        centred, gap, ctx.part = x - mean, torch.zeros_like(mean), 1.0
+        if source is not None:
+            ctx.part = 1 - source.share
+            gap = source.share * (mean - source.mean)
+            variance = source.share * source.variance + ctx.part * variance
         inverse_deviation = (variance + epsilon).rsqrt()
-        centred = x - mean
-        kept = keep(centred) * inverse_deviation
+        kept = keep(centred)
         ctx.axes = tuple(axes)
-        ctx.save_for_backward(kept, inverse_deviation)
-        ctx.mark_non_differentiable(kept)
-        return centred * inverse_deviation, kept
+        ctx.save_for_backward(kept, gap, inverse_deviation)
+        seen = (kept + gap) * inverse_deviation
+        ctx.mark_non_differentiable(seen)
+        return (centred + gap) * inverse_deviation, seen
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
-        (kept, inverse_deviation), g = ctx.saved_tensors, gradients[0]
-        along_x = kept * (g * kept).mean(ctx.axes, keepdim=True)
-        return (g - g.mean(ctx.axes, keepdim=True) - along_x) * inverse_deviation, None, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
+        (kept, gap, inverse_deviation), g = ctx.saved_tensors, gradients[0]
+        along = (g * (kept + gap) * inverse_deviation).mean(ctx.axes, keepdim=True)
+        mean = g.mean(ctx.axes, keepdim=True)
+        through = ctx.part * (mean + kept * inverse_deviation * along)
+        return (g - through) * inverse_deviation, None, None, None, None
 
 
-def standardise(x: Tensor, axes: Sequence[int], epsilon: float, keep: Keep) -> tuple[Tensor, Tensor]:
+def standardise(
+    x: Tensor, axes: Sequence[int], epsilon: float, keep: Keep, source: SourcePart | None = None
+) -> tuple[Tensor, Tensor]:
     """`Standardise`: x̂ exact, and x̂ from what `keep` leaves of x − μ; both of the shape of `x`."""
-    exact, kept = Standardise.apply(x, axes, epsilon, keep)
+    exact, kept = Standardise.apply(x, axes, epsilon, keep, source)
     return exact, kept
 
 

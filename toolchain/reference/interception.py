@@ -5,7 +5,8 @@ first, or an attention that keeps its weights as bare parameters, needs no excep
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from torch.overrides import TorchFunctionMode
 from toolchain.errors import ModelError
 from toolchain.reference.attention import self_attention
 from toolchain.reference.batch_moments import BatchMoments
-from toolchain.reference.gradients import scale, standardise, standardise_by, with_gradient_of
+from toolchain.reference.gradients import SourcePart, scale, standardise, standardise_by, with_gradient_of
 from toolchain.reference.pruning import as_half, keep_largest, kept_count
 
 
@@ -41,17 +42,37 @@ def per_channel(parameter: Tensor, x: Tensor) -> Tensor:
     return parameter.view(-1, *[1] * (x.ndim - 2))
 
 
+@dataclass(frozen=True)
+class Mixing:
+    """source: by the identity of a BatchNorm's running mean, mean and variance [C], which count as `samples` images."""
+
+    source: Mapping[int, tuple[Tensor, Tensor]]
+    samples: int
+
+    def part(self, x: Tensor, running_mean: Tensor) -> SourcePart:
+        """For an activation [N, C, ...]."""
+        mean, variance = (value.view(1, -1, *[1] * (x.ndim - 2)) for value in self.source[id(running_mean)])
+        return SourcePart(mean, variance, self.samples / (self.samples + len(x)))
+
+
 class PrunedForward(TorchFunctionMode):
     """While it is active, a forward pass saves the input of `layers[i]` pruned at `ratios[i]`; values stay exact.
 
     statistics: what every BatchNorm normalises with, "batch" or "running". Afterwards `moments` holds what each
     BatchNorm with batch statistics saw, in the order of execution. half: whether what is saved is rounded to half
-    precision.
+    precision. mixing: of batch statistics with the source's.
     """
 
-    def __init__(self, layers: Sequence[Layer], ratios: Sequence[float], statistics: str, half: bool = False) -> None:
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        ratios: Sequence[float],
+        statistics: str,
+        half: bool = False,
+        mixing: Mixing | None = None,
+    ) -> None:
         super().__init__()
-        self.layers, self.statistics, self.half = layers, statistics, half
+        self.layers, self.statistics, self.half, self.mixing = layers, statistics, half, mixing
         self.ratios = dict(zip((layer.key for layer in layers), ratios, strict=True))
         self.kept: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         self.moments: list[BatchMoments] = []
@@ -117,7 +138,8 @@ class PrunedForward(TorchFunctionMode):
         if self.statistics == "running" and running_mean is not None and running_var is not None:
             standardised = standardise_by(per_channel(running_mean, x), per_channel(running_var, x), x, eps, keep)
         else:
-            standardised = standardise(x, [0, *range(2, x.ndim)], eps, keep)
+            mixed = self.mixing.part(x, running_mean) if self.mixing is not None and running_mean is not None else None
+            standardised = standardise(x, [0, *range(2, x.ndim)], eps, keep, mixed)
             self.observe(x, running_mean, running_var)
         return scale(*standardised, *(p if p is None else per_channel(p, x) for p in (weight, bias)))
 

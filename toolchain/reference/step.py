@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from toolchain.errors import ModelError
 from toolchain.methods.declaration import Adam, Optimizer
-from toolchain.reference.interception import Layer, PrunedForward
+from toolchain.reference.interception import Layer, Mixing, PrunedForward
 from toolchain.reference.objective import Feeds, Objective, Outcome
 
 
@@ -55,6 +55,12 @@ def build_optimizer(declared: Optimizer, parameters: list[nn.Parameter]) -> torc
     return torch.optim.SGD(parameters, declared.learning_rate, declared.momentum)
 
 
+def source_statistics(model: nn.Module) -> dict[int, tuple[Tensor, Tensor]]:
+    """What the running statistics are at first, by the identity of the running mean."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    return {id(norm.running_mean): (norm.running_mean.clone(), norm.running_var.clone()) for norm in norms}
+
+
 @dataclass(frozen=True)
 class Anchor:
     """The penalty strength · Σ F (θ − θ0)² on the trained parameters; fisher, start: F and θ0 by name."""
@@ -78,6 +84,7 @@ class EagerStep:
     the prune ratios. trained: names of parameters; all others are frozen. statistics: what BatchNorm normalises with,
     "batch" or "running". momentum: how fast the running statistics follow the batches. half: whether saved activations
     are rounded to half precision. objective: what is minimised; None: the mean entropy.
+    source_samples: as how many images the first running statistics count beside a batch; 0: not at all.
     Raises ModelError where the model lacks a layer or parameter, or does not use it in its forward pass.
     """
 
@@ -92,6 +99,7 @@ class EagerStep:
         half: bool = False,
         objective: Objective | None = None,
         anchor: Anchor | None = None,
+        source_samples: int = 0,
     ) -> None:
         self.model = copy.deepcopy(model).eval()
         parameters = dict(self.model.named_parameters())
@@ -105,6 +113,7 @@ class EagerStep:
         self._learning_rate = optimizer.learning_rate
         self._statistics, self._momentum, self._half = statistics, momentum, half
         self._objective, self._anchor = objective or Objective(), anchor
+        self._mixing = Mixing(source_statistics(self.model), source_samples) if source_samples else None
 
     def run(
         self,
@@ -162,7 +171,7 @@ class EagerStep:
     def pruning(self, prune_ratios: Tensor | Sequence[float]) -> PrunedForward:
         """What a forward pass runs under."""
         ratios = torch.as_tensor(prune_ratios, dtype=torch.float32).tolist()
-        return PrunedForward(self.layers, ratios, self._statistics, self._half)
+        return PrunedForward(self.layers, ratios, self._statistics, self._half, self._mixing)
 
     def differentiate(
         self,

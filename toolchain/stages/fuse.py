@@ -3,6 +3,7 @@
 from graphs.check import run_passes
 from graphs.layers import Layer
 from graphs.passes.anchor_parameters import AnchorParameters
+from graphs.passes.mix_statistics import MixStatistics
 from graphs.passes.normalize_with_mecta import NormalizeWithMecta
 from graphs.passes.pipeline import fusing
 from graphs.passes.rewrite import Pass
@@ -16,13 +17,16 @@ def fuse(differentiated: Differentiated, rewritten: Rewritten, method: Method, h
     """half: kept values in half precision."""
     step = differentiated.training.clone()
     trained, layers = differentiated.trained, rewritten.layers
-    run_passes(step, fusing(layers, trained, _update(method, trained), method.momentum, half, _norms(method, layers)))
+    update, norms = _update(method, trained), _norms(method, layers)
+    run_passes(step, fusing(layers, trained, update, method.momentum, half, *norms))
     return Lowered(step, find_stores(step.graph), find_saved(step.graph))
 
 
-def _norms(method: Method, layers: tuple[Layer, ...]) -> Pass | None:
-    chosen = method.mecta
-    return NormalizeWithMecta(layers, chosen.threshold, chosen.drop, native=True) if chosen is not None else None
+def _norms(method: Method, layers: tuple[Layer, ...]) -> tuple[Pass | None, MixStatistics | None]:
+    """What is unusual about its BatchNorm."""
+    chosen, samples = method.mecta, method.source_samples
+    mecta = NormalizeWithMecta(layers, chosen.threshold, chosen.drop, native=True) if chosen is not None else None
+    return mecta, MixStatistics(samples, method.momentum, native=True) if samples else None
 
 
 def _update(method: Method, trained: tuple[str, ...]) -> tuple[Pass, ...]:

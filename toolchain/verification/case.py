@@ -84,6 +84,7 @@ class Case:
             half=self.manifest.step.value_bits == 16,
             objective=Objective(self.method),
             anchor=self._anchor(dtype),
+            source_samples=self.method.source_samples,
         )
 
     @property

@@ -8,6 +8,7 @@ import torch
 
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.methods.optimizers import clear_gradients
+from toolchain.driver.persistent import shipped_tensors
 from toolchain.driver.step import Step
 from toolchain.methods.declaration import Adam, Optimizer
 from toolchain.reference.step import EagerStep
@@ -55,7 +56,8 @@ def run_training(bundle: Bundle, images: np.ndarray, ratios: np.ndarray, feeds: 
     files = [bundle.file(f"ort-training/{name}") for name in ("training_model.onnx", "eval_model.onnx", "checkpoint")]
     facts = bundle.manifest.step
     zeros = {i.name: np.zeros([int(dim) for dim in i.shape], np.float32) for i in facts.inputs_of("average")}
-    fed = {"images": images, "prune_ratios": ratios, "active": np.ones(1, np.float32), **zeros, **feeds}
+    sources = {name: array for name, array in shipped_tensors(bundle).items() if name.endswith(".source")}
+    fed = {"images": images, "prune_ratios": ratios, "active": np.ones(1, np.float32), **zeros, **sources, **feeds}
     return run_artifacts(files[0].parent, fed)
 
 
