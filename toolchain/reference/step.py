@@ -57,8 +57,11 @@ def build_optimizer(declared: Optimizer, parameters: list[nn.Parameter]) -> torc
 
 def source_statistics(model: nn.Module) -> dict[int, tuple[Tensor, Tensor]]:
     """What the running statistics are at first, by the identity of the running mean."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    return {id(norm.running_mean): (norm.running_mean.clone(), norm.running_var.clone()) for norm in norms}
+    found = {}
+    for norm in model.modules():
+        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
+            found[id(norm.running_mean)] = norm.running_mean.clone(), norm.running_var.clone()
+    return found
 
 
 @dataclass(frozen=True)
