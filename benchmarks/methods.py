@@ -49,6 +49,7 @@ RATES = dict.fromkeys(("full", "static", "surgeon", "surgeon fp16"), FULL_RATE)
 
 ENTRIES: dict[str, dict[str, Any]] = {
     **{name: {"method": name} for name in METHODS},
+    "bn mixed": {"method": "bn", "source_samples": 16},
     "surgeon bn": {"method": "surgeon", "train": "bn"},
     "surgeon fp16": {"method": "surgeon", "values": "fp16"},
 }
