@@ -34,7 +34,8 @@ from toolchain.stages.rewrite import rewrite
 from toolchain.stages.trace import trace
 from toolchain.stages.warm_up import warm_up
 
-STOPS = ("trace", "export", "differentiate", "rewrite", "lower", "fuse")
+TRAINING_STOPS = ("differentiate", "rewrite", "lower", "fuse")
+STOPS = ("trace", "export", *TRAINING_STOPS)
 """The stages that a build can stop after: those that make graphs."""
 
 VALUES = ("fp32", "fp16")
@@ -188,6 +189,8 @@ def _check(request: Request) -> None:
         raise UsageError(f"--values {request.values!r} is no precision: choose {' or '.join(VALUES)}")
     if request.stop_after not in (None, *STOPS):
         raise UsageError(f"--stop-after {request.stop_after!r} is no stage: choose one of {', '.join(STOPS)}")
+    if request.stop_after in TRAINING_STOPS and find_method(request.method, request.choices).optimizer is None:
+        raise UsageError(f"--stop-after {request.stop_after}: method {request.method} trains nothing, choose trace")
 
 
 def _source(request: Request) -> Path:

@@ -83,7 +83,7 @@ def test_the_bundles_own_dialect_learns_what_the_dense_step_does_if_nothing_is_p
     dense = TrainingStep(prepared, settings(1, Order.DEFAULT))
     dense.run(share(images))
     ours = TrainingStep(cifar / "ort-training", settings(1, Order.PRIORITY_BASED))
-    PrunedStep(ours, bundle.manifest, Load(2, 1, 1, ratio)).run(images)
+    PrunedStep(ours, bundle, Load(2, 1, 1, ratio)).run(images)
     assert np.array_equal(ours.parameter(WEIGHT), dense.parameter(WEIGHT)) is same
 
 
@@ -100,7 +100,7 @@ def test_automatic_ratios_take_a_probe_where_the_driver_would(
         return original(*fed)
 
     monkeypatch.setattr(step, "differentiate", counted)
-    pruned = PrunedStep(step, Bundle(cifar).manifest, Load(4, 1, 1, "auto", importance))
+    pruned = PrunedStep(step, Bundle(cifar), Load(4, 1, 1, "auto", importance))
     for _ in range(2):
         pruned.run(random_images(4, 32))
     assert batches == ([1, 4, 1, 4] if importance == "probe" else [1, 4, 4])

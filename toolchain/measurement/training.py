@@ -17,9 +17,9 @@ from onnxruntime.training.api import CheckpointState, Module, Optimizer
 from toolchain.driver.adaptation import elements_per_sample, parse_ratios
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.controller import surgeon_ratios, uniform_ratios
-from toolchain.driver.manifest import Manifest
 from toolchain.measurement.stopwatch import report
 from toolchain.measurement.task import Load, Task, read_task
+from toolchain.verification.dialects import training_feeds
 
 Order = onnxruntime.ExecutionOrder
 
@@ -41,6 +41,10 @@ class TrainingStep:
         """The engine's gradient buffers, which it holds from its start to its end."""
         return sum(parameter.data.nbytes for _, parameter in self._state.parameters if parameter.requires_grad)
 
+    @property
+    def input_names(self) -> list[str]:
+        return list(self._module.input_names())
+
     def parameter(self, name: str) -> np.ndarray:
         return np.array(self._state.parameters[name].data)
 
@@ -60,23 +64,31 @@ class TrainingStep:
 class PrunedStep:
     """A TrainingStep of a bundle, with prune ratios from where the load says."""
 
-    def __init__(self, step: TrainingStep, manifest: Manifest, load: Load) -> None:
-        self._step, self._manifest = step, manifest
-        self._fixed = parse_ratios(load.prune_ratio, len(manifest.layers))
+    def __init__(self, step: TrainingStep, bundle: Bundle, load: Load) -> None:
+        self._step, self._bundle, self._manifest = step, bundle, bundle.manifest
+        self._fixed = parse_ratios(load.prune_ratio, len(bundle.manifest.layers))
         self._probes = load.importance == "probe"
         self._grad_rms: np.ndarray | None = None
 
     def run(self, images: np.ndarray) -> None:
         ratios = self._automatic(images) if self._fixed is None else self._fixed
-        self._grad_rms = self._step.run(share(images), share(ratios))["grad_rms"].numpy()
+        self._grad_rms = self._step.run(*self._fed(images, ratios))["grad_rms"].numpy()
 
     def _automatic(self, images: np.ndarray) -> np.ndarray:
+        method, layers = self._manifest.method, len(self._manifest.layers)
+        if method.controller != "surgeon":
+            own = method.prune_ratio if method.controller == "static" else 0.0
+            return uniform_ratios(layers, own or 0.0)
         if self._grad_rms is None or self._probes:
-            probe = self._manifest.method.probe
-            ratios = uniform_ratios(len(self._manifest.layers), probe.prune_ratio)
-            outputs = self._step.differentiate(share(images[: probe.samples]), share(ratios))
+            probe = method.probe
+            ratios = uniform_ratios(layers, probe.prune_ratio)
+            outputs = self._step.differentiate(*self._fed(images[: probe.samples], ratios))
             self._grad_rms = outputs["grad_rms"].numpy()
         return surgeon_ratios(self._grad_rms, elements_per_sample(self._manifest))
+
+    def _fed(self, images: np.ndarray, ratios: np.ndarray) -> list[OrtValue]:
+        fed = training_feeds(self._bundle, images, ratios)
+        return [share(fed[name]) for name in self._step.input_names]
 
 
 def settings(threads: int, order: Any, fast: bool = False, kernels: Path | None = None) -> onnxruntime.SessionOptions:
@@ -109,7 +121,7 @@ def main(task: Task) -> None:
     options = settings(load.threads, Order.PRIORITY_BASED, kernels=task.kernels)  # in the order of the file
     artifacts = bundle.file("ort-training/checkpoint").parent
     step = TrainingStep(artifacts, options, task.model)
-    pruned = PrunedStep(step, bundle.manifest, load)
+    pruned = PrunedStep(step, bundle, load)
     images = random_images(load.batch, bundle.manifest.model.image_size)
     report(lambda: pruned.run(images), load.steps, step.gradient_bytes)
 

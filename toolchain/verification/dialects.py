@@ -9,7 +9,7 @@ import torch
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.methods.optimizers import clear_gradients
 from toolchain.driver.persistent import shipped_tensors
-from toolchain.driver.step import Step
+from toolchain.driver.step import Step, default_feeds
 from toolchain.methods.declaration import Adam, Optimizer
 from toolchain.reference.step import EagerStep
 from toolchain.verification.check import Arrays
@@ -54,11 +54,17 @@ def read_gradients(step: Step, optimizer: Optimizer) -> Arrays:
 def run_training(bundle: Bundle, images: np.ndarray, ratios: np.ndarray, feeds: Arrays) -> Outcome:
     """The ort-training artifacts of a bundle. Raises BundleError if one was altered."""
     files = [bundle.file(f"ort-training/{name}") for name in ("training_model.onnx", "eval_model.onnx", "checkpoint")]
+    return run_artifacts(files[0].parent, {**training_feeds(bundle, images, ratios), **feeds})
+
+
+def training_feeds(bundle: Bundle, images: np.ndarray, ratios: np.ndarray) -> dict[str, np.ndarray]:
+    """All that the training artifacts of a bundle may take, by name; what the method feeds, as it is by itself."""
     facts = bundle.manifest.step
     zeros = {i.name: np.zeros([int(dim) for dim in i.shape], np.float32) for i in facts.inputs_of("average")}
     sources = {name: array for name, array in shipped_tensors(bundle).items() if name.endswith(".source")}
-    fed = {"images": images, "prune_ratios": ratios, "active": np.ones(1, np.float32), **zeros, **sources, **feeds}
-    return run_artifacts(files[0].parent, fed)
+    others = default_feeds(facts, bundle.manifest.model.classes, len(images))
+    run = {"images": images, "prune_ratios": ratios, "active": np.ones(1, np.float32)}
+    return {**run, **zeros, **sources, **others}
 
 
 def run_artifacts(folder: Path, fed: Arrays) -> Outcome:
