@@ -16,7 +16,7 @@ from toolchain.errors import ModelError, UsageError
 from toolchain.methods.declaration import LayerRates, Method, Selection, Sharpness, Teacher, TwoViews
 from toolchain.pipeline import Request, build
 from toolchain.verification.case import Case
-from toolchain.verification.updates import compare, run_driver, run_twin
+from toolchain.verification.updates import check_updates, compare, run_driver, run_twin
 
 SAMPLE = np.load("tests/data/cifar10_sample.npz")
 
@@ -144,3 +144,24 @@ def test_method_of_norms_on_a_model_without_is_refused(method: str, tmp_path: Pa
 
 def plain() -> torch.nn.Module:
     return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(3600, 10))
+
+
+def test_tent_trains_the_layernorms_of_a_transformer(built: Build) -> None:
+    bundle = built("tests.end_to_end.test_verify:small_vit", method="tent", weights="none", image_size=32)
+    case = Case.load(bundle, 8, 1)
+    assert {layer.kind for layer in case.manifest.layers} == {"layernorm"}
+    checks = list(check_updates(case))
+    assert all(check.passed for check in checks), "\n".join(map(str, checks))
+
+
+def test_collapse_brings_back_what_was_shipped(built: Build) -> None:
+    """SAR starts anew once the moving average of its loss is too low; here everything is."""
+    case = Case.load(built("cifar_resnet20", method="sar"), 8, 1)
+    step = Step(case.bundle)
+    before = {name: array.copy() for name, array in step.state.items()}
+    method = case.manifest.method
+    touchy = replace(case.manifest, method=replace(method, numbers={**method.numbers, "reset_below": 10.0}))
+    for manifest, resets in ((case.manifest, False), (touchy, True)):
+        adapter = Adapter(manifest, step, Settings(None, "probe", None, 0.1, seed=0))
+        assert adapter.adapt(photographs(16, noise=0.0)).selected > 0
+        assert resets == all(np.array_equal(step.state[name], array) for name, array in before.items())

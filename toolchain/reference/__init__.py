@@ -3,7 +3,10 @@
 - pruning: which elements of an activation are kept
 - gradients: how a gradient is formed from what was kept
 - interception: where the layers of a model meet both (attention and batch_moments: what two of them need)
+- objective: what is minimised, and on which samples
 - step: one adaptation step
 - controller: SURGEON's prune ratios
 - surgeon: SURGEON's loop over a stream of batches
+- sharpness, teacher, two_views, layer_rates: the methods that run more than a step a batch (SAR, CoTTA, consistency, LAW)
+- mixed_statistics: BatchNorm on batch statistics, mixed with the source's, where nothing trains
 """
