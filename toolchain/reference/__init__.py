@@ -7,6 +7,6 @@
 - step: one adaptation step
 - controller: SURGEON's prune ratios
 - surgeon: SURGEON's loop over a stream of batches
-- sharpness, teacher, two_views, layer_rates: the methods that run more than a step a batch (SAR, CoTTA, consistency, LAW)
+- sharpness, teacher, two_views, layer_rates: SAR, CoTTA, consistency and LAW, which take more than a step a batch
 - mixed_statistics: BatchNorm on batch statistics, mixed with the source's, where nothing trains
 """
