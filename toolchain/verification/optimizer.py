@@ -17,6 +17,9 @@ RATIO = 0.5
 OPTIMIZER_ROUNDING = 1e-3
 """A float32 update read off as a difference of parameters, against float64."""
 
+HALF_UNIT = 2.0**-24
+"""Of a parameter, by which each update of it is rounded: it may be more of a small change."""
+
 
 def check_optimizer(case: Case) -> Iterator[Check]:
     """torch's optimizer in float64, fed with the very gradients that the compiled step found."""
@@ -38,7 +41,8 @@ def _check_optimizer(case: Case, step: Step, label: str) -> Check:
         optimizer.step()
     exact = {name: value.detach().numpy() - shipped[name] for name, value in zip(names, parameters, strict=True)}
     found = {name: step.tensors[name] - shipped[name].astype(np.float64) for name in names}
-    return Check(label, distance(found, exact), OPTIMIZER_ROUNDING)
+    rounded = {name: exact[name] + STEPS * HALF_UNIT * np.abs(shipped[name].astype(np.float64)) for name in names}
+    return Check(label, distance(found, exact), max(OPTIMIZER_ROUNDING, distance(rounded, exact)))
 
 
 def _advance(case: Case, step: Step, images: np.ndarray) -> Arrays:
