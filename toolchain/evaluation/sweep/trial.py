@@ -68,6 +68,7 @@ def run_trial(trial: Trial, folder: Path) -> None:
         json.dump({"label": trial.label, "eager": trial.settings.eager, **document}, part, indent=1)
         part.flush()
         os.fsync(part.fileno())
+    Path(part.name).chmod(0o644)  # a temporary file is its owner's alone
     Path(part.name).replace(path)
 
 
