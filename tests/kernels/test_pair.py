@@ -113,6 +113,18 @@ def test_the_convolution_reads_what_the_normalization_wrote(isa: str, seed: int,
     _assert_same(layers.conv(layers.store(ratios, isa), isa), sparsify(y, ratios[1]))
 
 
+@ISAS
+@pytest.mark.parametrize("seed", range(4))
+def test_a_value_at_the_bound_may_have_been_rounded(isa: str, seed: int) -> None:
+    """As PackValues rounds what lies far below the largest, here the bound itself."""
+    layers = Layers((2, 3, 5, 7), seed)
+    values, places, bounds = layers.store((0.01, 0.01), isa)
+    for nearest in (0.999, 1.001):
+        rounded = np.where(np.abs(values) == np.abs(values).min(), values * np.float32(nearest), values)
+        kept, _ = layers.norm([rounded, places, bounds], isa)
+        assert abs(len(kept) - bounds[4]) <= 1
+
+
 def _changed(bounds: np.ndarray, place: int, value: int) -> np.ndarray:
     changed = bounds.copy()
     changed[place] = value
