@@ -17,7 +17,7 @@ SOURCES = {".py", ".c", ".h", ".sh", ".toml"}
 MOST_LINES = 300
 ONE_MACHINE = re.compile(rb"/(tmp|work|home|root)/|pypi\.org|pythonhoste[d]|npmjs\.org|deb\.debian")
 
-NEED_TENSORRT = {f"toolchain.driver.{name}" for name in ("session_tensorrt", "engine_plan", "live_engines")}
+NEED_TENSORRT = {f"toolchain.driver.engine.{name}" for name in ("session_tensorrt", "plan", "live")}
 """Imported where it is; tests/tensorrt imports them with a stand-in."""
 
 IMPORT_WITHOUT_HOST = """

@@ -9,7 +9,7 @@ import pytest
 from tests.driver.tiny_bundle import ROOT
 
 DRIVER = ROOT / "toolchain/driver"
-FILES = [*sorted(DRIVER.glob("*.py")), ROOT / "toolchain/errors.py", ROOT / "toolchain/__init__.py"]
+FILES = [*sorted(DRIVER.rglob("*.py")), ROOT / "toolchain/errors.py", ROOT / "toolchain/__init__.py"]
 STANDARD = {
     "argparse", "collections", "contextlib", "ctypes", "dataclasses", "fcntl", "hashlib", "importlib", "json",
     "math", "os", "pathlib", "platform", "re", "signal", "statistics", "subprocess", "sys", "threading",
@@ -18,12 +18,12 @@ STANDARD = {
 ONLY_IN = {"onnxruntime": "session_onnxruntime.py", "tensorrt": "session_tensorrt.py", "PIL": "images.py"}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: "-".join(path.parts[-2:]))
 def test_file_parses_as_python_3_8(path: Path) -> None:
     ast.parse(path.read_text(), feature_version=(3, 8))
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: "-".join(path.parts[-2:]))
 def test_file_imports_nothing_else(path: Path) -> None:
     third = {name for name, only in ONLY_IN.items() if path.name == only}
     allowed = STANDARD | {"numpy"} | third

@@ -35,7 +35,7 @@ CUDA = """
 import ctypes, os, sys
 sys.path.insert(0, {driver!r})
 os.environ.update(TOOLCHAIN_LIBCUDART={library!r}, CUDART_INTEGRATED="0")
-from toolchain.driver.cuda import open_cuda
+from toolchain.driver.engine.cuda import open_cuda
 cuda = open_cuda("libcudart")
 buffer = cuda.buffer(7)
 buffer.array[:] = range(7)

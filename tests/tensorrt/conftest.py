@@ -12,7 +12,7 @@ from tests.driver.tiny_bundle import make_bundle
 from tests.tensorrt.compiler import CUDART, compile_library
 
 STAND_IN = Path(__file__).parent / "stand_in"
-BOUND = ("session_tensorrt", "engine_plan", "live_engines")
+BOUND = ("session_tensorrt", "plan", "live")
 """The modules of the driver that import TensorRT."""
 
 Use = Callable[..., Any]
@@ -50,6 +50,6 @@ def stand_in(cudart: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> I
 
 
 def _forget() -> None:
-    bound = tuple(f"toolchain.driver.{name}" for name in BOUND)
+    bound = tuple(f"toolchain.driver.engine.{name}" for name in BOUND)
     for name in [name for name in sys.modules if name.partition(".")[0] == "tensorrt" or name in bound]:
         del sys.modules[name]

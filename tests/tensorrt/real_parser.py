@@ -13,7 +13,7 @@ import tensorrt_rtx
 
 sys.modules["tensorrt"] = tensorrt_rtx
 
-from toolchain.driver import session_tensorrt  # noqa: E402
+from toolchain.driver.engine import session_tensorrt  # noqa: E402
 from toolchain.errors import EngineError  # noqa: E402
 
 

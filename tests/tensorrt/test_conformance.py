@@ -16,14 +16,14 @@ from tests.driver.tiny_bundle import ROOT
 from tests.tensorrt.compiler import compile_library
 
 ENVIRONMENT = ROOT / ".venv/tensorrt"
-SOURCE = ROOT / "toolchain/driver/session_tensorrt.py"
+SOURCE = ROOT / "toolchain/driver/engine/session_tensorrt.py"
 STUB = Path(__file__).parent / "runtime" / "nvinfer.c"
 LIBRARIES = ("libnvinfer", "libnvonnxparser", "libnvparsers", "libnvinfer_plugin")
 
 LOAD = """
 import sys, tensorrt_bindings
 sys.modules["tensorrt"] = tensorrt_bindings
-from toolchain.driver import session_tensorrt
+from toolchain.driver.engine import session_tensorrt
 print(session_tensorrt.VERSION)
 for path in sys.argv[1:]:
     found = tensorrt_bindings

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from tests.driver.tiny_bundle import ROOT
-from toolchain.driver import cuda as adapter
-from toolchain.driver.cuda import Cuda, open_cuda
+from toolchain.driver.engine import cuda as adapter
+from toolchain.driver.engine.cuda import Cuda, open_cuda
 from toolchain.errors import EngineError
 
 TENSORRT = ROOT / ".venv/tensorrt"
@@ -23,7 +23,7 @@ PYTHON = TENSORRT / "bin/python"
 
 WITHOUT_GPU = """
 from cuda.bindings import runtime
-from toolchain.driver.cuda import _SIGNATURES, open_cuda
+from toolchain.driver.engine.cuda import _SIGNATURES, open_cuda
 from toolchain.errors import EngineError
 direction, attribute = runtime.cudaMemcpyKind(4), runtime.cudaDeviceAttr(18)
 calls = {

@@ -9,8 +9,8 @@ import pytest
 
 from tests.driver.tiny_bundle import random_images
 from toolchain.driver.bundle import Bundle
+from toolchain.driver.engine.cache import PlanCache, user_cache
 from toolchain.driver.inference import InferenceModel
-from toolchain.driver.plan_cache import PlanCache, user_cache
 from toolchain.driver.predictor import Choice, Predictor, open_predictor
 
 

@@ -10,7 +10,7 @@ import pytest
 from torch import nn
 
 from toolchain.driver.bundle import Bundle
-from toolchain.driver.engine_proof import LIMITS, distance, disturbed, probe_images
+from toolchain.driver.engine.proof import LIMITS, distance, disturbed, probe_images
 from toolchain.driver.inference import InferenceModel
 from toolchain.driver.predictor import Choice, open_predictor
 from toolchain.driver.step import Step

@@ -71,7 +71,7 @@ def open_predictor(model: InferenceModel, adapted: Optional[Tensors], choice: Ch
     """
     if choice.engine != ONNXRUNTIME:
         try:
-            live: Any = importlib.import_module("toolchain.driver.live_engines")
+            live: Any = importlib.import_module("toolchain.driver.engine.live")
             return live.open_engines(model, model.weights(adapted), choice)  # type: ignore[no-any-return]
         except ImportError as error:
             if choice.engine == TENSORRT:

@@ -12,7 +12,7 @@ from toolchain import __version__
 from toolchain.driver.board import describe_board
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.checks import Check, check, compare, relative
-from toolchain.driver.engine_checks import EngineReport, check_engine
+from toolchain.driver.engine.checks import EngineReport, check_engine
 from toolchain.driver.infer import open_session
 from toolchain.driver.output import emit
 from toolchain.driver.persistent import shipped_tensors

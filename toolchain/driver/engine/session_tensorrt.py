@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, Tuple
 import numpy as np
 import tensorrt
 
-from toolchain.driver.cuda import Buffer, Cuda
+from toolchain.driver.engine.cuda import Buffer, Cuda
 from toolchain.errors import EngineError
 
 VERSION: str = tensorrt.__version__

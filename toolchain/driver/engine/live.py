@@ -5,13 +5,13 @@ from typing import Callable, Optional
 
 import numpy as np
 
-from toolchain.driver.cuda import open_cuda
-from toolchain.driver.engine_plan import PlanStore
-from toolchain.driver.engine_proof import prove
+from toolchain.driver.engine.cuda import open_cuda
+from toolchain.driver.engine.plan import PlanStore
+from toolchain.driver.engine.proof import prove
+from toolchain.driver.engine.session_tensorrt import VERSION, Engine, check_version
 from toolchain.driver.inference import InferenceModel, Tensors
 from toolchain.driver.output import warn
 from toolchain.driver.predictor import Choice, OnnxPredictor
-from toolchain.driver.session_tensorrt import VERSION, Engine, check_version
 from toolchain.errors import EngineError
 
 PATIENCE = 3

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any, Dict
 
 from toolchain import __version__
+from toolchain.driver.engine.cache import PlanCache, user_cache
+from toolchain.driver.engine.session_tensorrt import VERSION, BuildSettings, build_plan
 from toolchain.driver.inference import InferenceModel
 from toolchain.driver.output import progress
-from toolchain.driver.plan_cache import PlanCache, user_cache
-from toolchain.driver.session_tensorrt import VERSION, BuildSettings, build_plan
 
 
 class PlanStore:

@@ -11,8 +11,8 @@ import numpy as np
 from toolchain.driver.board import power_drawn, summarise_power
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.checks import Check, check, compare
-from toolchain.driver.cuda import open_cuda
-from toolchain.driver.engine_proof import LIMITS
+from toolchain.driver.engine.cuda import open_cuda
+from toolchain.driver.engine.proof import LIMITS
 from toolchain.driver.inference import InferenceModel
 from toolchain.driver.latency import in_words, percentiles
 from toolchain.driver.memory import measure_peak, resident_bytes
@@ -87,7 +87,7 @@ def _open(model: InferenceModel, choice: Choice, report: EngineReport) -> Predic
 def _versions(cuda: str) -> Dict[str, str]:
     """Of TensorRT, and of CUDA and the GPU behind it, where they are."""
     try:
-        tensorrt: Any = importlib.import_module("toolchain.driver.session_tensorrt")
+        tensorrt: Any = importlib.import_module("toolchain.driver.engine.session_tensorrt")
     except ImportError:
         return {}
     try:
