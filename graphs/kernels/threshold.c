@@ -8,7 +8,7 @@
 #include "blocks.h"
 #include "select.h"
 
-enum { DIGITS = 11, BINS = 1 << DIGITS, SAMPLE_PART = 1024, MOST_SAMPLED = 16 * SAMPLE_PART };
+enum { DIGITS = 11, BINS = 1 << DIGITS, SAMPLE_PART = 1024, MOST_SAMPLED = 16 * SAMPLE_PART, GROUP = 32 };
 
 /* Counts elements, less center, by which range of 1 << shift magnitudes from `low` on they are in. */
 static void count_magnitudes(const float *x, float center, size_t count, int32_t low, int shift, uint32_t *counts) {
@@ -95,6 +95,7 @@ struct Scan {
     size_t room;
     atomic_size_t used;
     struct SelectedPart *parts;
+    size_t group; /* of how many parts */
 };
 
 /* As block_between does, of a whole run. */
@@ -108,9 +109,9 @@ static size_t scan_run(struct Run run, int32_t low, int32_t high, float *found, 
     return count;
 }
 
-static void scan_part(void *context, size_t part) {
-    struct Scan *job = context;
-    float buffer[64], found[PART + COMPACT_SLACK];
+/* Returns how many candidates of a part were found, the first of them at `found`. */
+static size_t scan_part(const struct Scan *job, size_t part, float *found) {
+    float buffer[64];
     struct Reader reader = source_part(job->source, part);
     size_t above = 0, count = 0;
     for (size_t left = blocks_size(job->source->n, part); left;) {
@@ -118,10 +119,34 @@ static void scan_part(void *context, size_t part) {
         count += scan_run(run, job->low, job->high, found + count, &above);
         left -= run.count;
     }
+    job->parts[part] = (struct SelectedPart){.above = (uint32_t)above, .ties = (uint32_t)count};
+    return count;
+}
+
+/* Puts the candidates of some parts behind those of others. */
+static void hand_in(struct Scan *job, size_t first, size_t end, const float *found, size_t count) {
     size_t place = atomic_fetch_add_explicit(&job->used, count, memory_order_relaxed);
     if (count && place + count <= job->room)
         memcpy(job->candidates + place, found, count * sizeof *found);
-    job->parts[part] = (struct SelectedPart){(uint32_t)above, (uint32_t)count, .candidates = place};
+    for (size_t part = first; part < end; part++) {
+        job->parts[part].candidates = place;
+        place += job->parts[part].ties;
+    }
+}
+
+/* Of a group of parts, so that threads seldom write beside each other. */
+static void scan_group(void *context, size_t group) {
+    struct Scan *job = context;
+    float found[2 * PART + COMPACT_SLACK];
+    size_t first = group * job->group, end = least(first + job->group, parts_of(job->source->n)), count = 0;
+    for (size_t part = first; part < end; part++) {
+        count += scan_part(job, part, found + count);
+        if (count > PART || part + 1 == end) {
+            hand_in(job, first, part + 1, found, count);
+            first = part + 1;
+            count = 0;
+        }
+    }
 }
 
 /* Counts in every part the elements above `high`, and as its ties those above `low` and not above `high`. Returns how
@@ -129,7 +154,7 @@ static void scan_part(void *context, size_t part) {
 static size_t scan_all(const struct Call *call, struct Scan *job) {
     size_t above = 0;
     job->used = 0;
-    pool_run(&call->pool, parts_of(job->source->n), scan_part, job);
+    pool_run(&call->pool, ceil_divide(parts_of(job->source->n), job->group), scan_group, job);
     for (size_t part = 0; part < parts_of(job->source->n); part++)
         above += job->parts[part].above;
     return above;
@@ -202,7 +227,7 @@ static int32_t guess(const struct Call *call, struct Scan *job, size_t k) {
 
 OrtStatus *find_threshold(const struct Call *call, const struct Source *source, size_t k, struct SelectedPart *parts,
                           int32_t *threshold) {
-    struct Scan job = {.source = source, .parts = parts};
+    struct Scan job = {.source = source, .parts = parts, .group = least(GROUP, parts_of(source->n) / 16 + 1)};
     *threshold = -1;
     if (source->n > 32 * SAMPLE_PART) {
         void *candidates;
