@@ -4,7 +4,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from graphs.build import EARLY, Builder, add_input, add_output
+from graphs.build import EARLY, LATE, Builder, add_input, add_output
 from graphs.gate import active_input, gate, gated
 from graphs.passes.rewrite import Rewrite
 from graphs.passes.schedule import UPDATED
@@ -136,7 +136,8 @@ def _follow(
     shape = shape_of(parameter)
     state = add_input(graph, f"{parameter.name}.{moment}", ir.DataType.FLOAT, shape)
     before, share = factors
-    old = state if before == 1.0 else build.op("Mul", state, before)
+    late = build.marked(LATE)  # it could be had at once, and would wait for the gradient
+    old = state if before == 1.0 else late.op("Mul", state, before)
     following = build.op("Add", old, build.op("Mul", target, share))
     add_output(graph, following, f"{state.name}{UPDATED}", ir.DataType.FLOAT, shape)
     return following
