@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from torch import nn
@@ -65,8 +66,8 @@ def test_verify_command_reports_checks(cifar: Path, toolchain: Run) -> None:
 def test_broken_rewrite_fails_verification(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The negative control: a compiler that prunes BatchNorm's input as it stands, not centred."""
 
-    def broken(layers: tuple[Layer, ...], trained: tuple[str, ...], half: bool) -> tuple[Pass, ...]:
-        return tuple(step for step in rewriting(layers, trained, half) if not isinstance(step, CenterBatchNorm))
+    def broken(layers: tuple[Layer, ...], trained: tuple[str, ...], *options: Any) -> tuple[Pass, ...]:
+        return tuple(step for step in rewriting(layers, trained, *options) if not isinstance(step, CenterBatchNorm))
 
     monkeypatch.setattr("toolchain.stages.rewrite.rewriting", broken)
     build(Request("cifar_resnet20", "xavier-nx", output=tmp_path / "broken"))
