@@ -171,8 +171,9 @@ def measure(run: Callable[[], None], rounds: int) -> tuple[float, float]:
     source = np.ones(SHAPE, np.float32)
     target = np.zeros_like(source)
     took: tuple[list[float], list[float]] = ([], [])
+    actions: tuple[Callable[[], None], ...] = (run, lambda: np.copyto(target, source))
     for _ in range(rounds):
-        for times, action in zip(took, (run, lambda: np.copyto(target, source)), strict=True):
+        for times, action in zip(took, actions, strict=True):
             action()
             start = time.perf_counter()
             action()
