@@ -1,8 +1,15 @@
 """What a BatchNorm saw, and how its running statistics follow it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
+
+
+def biased_moments(x: Tensor, axes: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Mean and mean squared deviation of any `x` over `axes`, which remain, of length 1."""
+    mean = x.mean(tuple(axes), keepdim=True)
+    return mean, (x - mean).square().mean(tuple(axes), keepdim=True)
 
 
 @dataclass(frozen=True)
@@ -18,8 +25,9 @@ class BatchMoments:
     def of(x: Tensor, running_mean: Tensor, running_variance: Tensor) -> "BatchMoments":
         """Of an activation [N, C, ...]; where a channel has a single element, its variance is 0."""
         channels = x.detach().transpose(0, 1).flatten(1)
-        variance = channels.var(1, correction=min(1, channels.shape[1] - 1))
-        return BatchMoments(running_mean, running_variance, channels.mean(1), variance)
+        count = channels.shape[1]
+        mean, variance = (moment.squeeze(1) for moment in biased_moments(channels, [1]))
+        return BatchMoments(running_mean, running_variance, mean, variance * count / max(1, count - 1))
 
     def follow(self, momentum: float) -> None:
         """running ← (1 − momentum) · running + momentum · batch, in place, as torch.nn.BatchNorm2d."""

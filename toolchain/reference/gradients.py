@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from toolchain.reference.batch_moments import biased_moments
+
 Keep = Callable[[Tensor], Tensor]
 """An activation to a constant of the same shape: what the backward pass will see of it."""
 
@@ -48,7 +50,7 @@ class Standardise(Function):
     def forward(
         ctx: Any, x: Tensor, axes: Sequence[int], epsilon: float, keep: Keep, source: SourcePart | None
     ) -> tuple[Tensor, Tensor]:
-        variance, mean = torch.var_mean(x, tuple(axes), correction=0, keepdim=True)
+        mean, variance = biased_moments(x, axes)
         centred, gap, ctx.part = x - mean, torch.zeros_like(mean), 1.0
         if source is not None:
             ctx.part = 1 - source.share

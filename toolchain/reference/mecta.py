@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from toolchain.reference.batch_moments import biased_moments
 from toolchain.reference.interception import per_channel
 from toolchain.reference.objective import Feeds
 from toolchain.reference.step import EagerStep, StepResult, root_mean_square
@@ -70,7 +71,7 @@ class MectaForward(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> Tensor:
         """torch.nn.functional.batch_norm of [N, C, H, W] with statistics that have first followed the batch."""
-        variance, mean = torch.var_mean(x.detach(), (0, 2, 3), correction=0)
+        mean, variance = (moment.flatten() for moment in biased_moments(x.detach(), (0, 2, 3)))
         forget = 1 - (-divergence(mean, variance, running_mean, running_var)).exp()
         following = tuple(
             (1 - forget) * old + forget * new for old, new in ((running_mean, mean), (running_var, variance))
@@ -102,7 +103,7 @@ def normalise(
     value = (gamma * (x - mean_r) / deviation_r + beta).detach()
     if kept is None:
         return value + (x - x.detach())
-    variance, mean = torch.var_mean(x, (0, 2, 3), correction=0, keepdim=True)
+    mean, variance = biased_moments(x, (0, 2, 3))
     deviation = (variance + epsilon).sqrt()
     rescaled = (x - mean) / deviation * (deviation / deviation_r).detach() + ((mean - mean_r) / deviation_r).detach()
     unscaled = (x - mean) * (gamma / deviation_r).detach()

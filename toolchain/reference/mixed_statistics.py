@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from toolchain.reference.batch_moments import BatchMoments
+from toolchain.reference.batch_moments import BatchMoments, biased_moments
 from toolchain.reference.objective import entropy
 from toolchain.reference.step import StepResult
 
@@ -46,9 +46,8 @@ class MixedForward(TorchFunctionMode):
         momentum: float = 0.1,
         eps: float = 1e-5,
     ) -> Tensor:
-        channels = x.transpose(0, 1).flatten(1)
         share = self.samples / (self.samples + len(x))
-        seen = (channels.mean(1), channels.var(1, correction=0))
+        seen = (moment.flatten() for moment in biased_moments(x, [0, *range(2, x.ndim)]))
         mean, variance = (
             share * old + (1 - share) * new for old, new in zip(self.source[id(running_mean)], seen, strict=True)
         )

@@ -6,6 +6,7 @@ magnitude); Ma et al., CVPR 2025, "SURGEON: Memory-Adaptive Fully Test-Time Adap
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -28,8 +29,11 @@ def keep_largest(x: Tensor, count: int) -> Tensor:
     """
     if count == 0:
         return torch.zeros_like(x)
+    if count == x.numel():
+        return x.clone()
     magnitude = x.abs().flatten()
-    smallest_kept = magnitude.kthvalue(magnitude.numel() - count + 1).values
+    place = magnitude.numel() - count
+    smallest_kept = float(np.partition(magnitude.numpy(), place)[place])
     larger, equal = magnitude > smallest_kept, magnitude == smallest_kept
     first_equal = equal & (equal.cumsum(0) <= count - larger.sum())
     return x.where((larger | first_equal).view(x.shape), 0.0)
