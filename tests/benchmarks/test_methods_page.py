@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods import _merged
+from benchmarks.methods_claims import judged
 from benchmarks.methods_page import write_page
 
 MIB = 1 << 20
@@ -45,3 +46,17 @@ def test_what_is_measured_anew_replaces_what_was() -> None:
         ("tent", 50, 26.0),
         ("tent", 8, 25.0),
     ]
+
+
+def test_claims_are_judged_by_what_was_measured() -> None:
+    table = [document("source", 48.0), document("bn", 27.0), document("tent", 27.5), document("full", 26.0)]
+    curve = [document("surgeon", 30.0), document("static", 31.0), document("surgeon", 33.0, kept_bytes=MIB)]
+    curve += [document("static", 32.0, kept_bytes=MIB)]
+    found = {words: (figures, holds) for words, figures, holds in judged({"table": table, "curve": curve})}
+    assert found["bn lies well below source"] == ("27.00 against 48.00 %", True)
+    assert found["tent has a lower error than bn"] == ("27.50 against 27.00 %", False)
+    assert found["surgeon lies below one ratio everywhere at equal kept bytes"] == (
+        "at 1 of 2 points: 33.00 against 32.00, 30.00 against 31.00 %",
+        False,
+    )
+    assert "cotta has a lower error than bn" not in found

@@ -1,0 +1,117 @@
+"""What the papers say of their methods, held against what was measured here."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Document = Mapping[str, Any]
+Verdict = tuple[str, bool]
+"""The figures, and whether they bear the claim out."""
+
+FAITHFUL, NEAR, WELL_BELOW, SHARE, DRIFT = 0.3, 0.5, 5.0, 0.25, 0.5
+"""Points between bundle and twin; between SURGEON and full tuning; that make "well below"; the share of full tuning's
+kept bytes that SURGEON may take; points that the last round may lie above the first."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """Of one model, by part of the page; each part by label."""
+
+    parts: Mapping[str, Sequence[Document]]
+
+    def of(self, part: str, label: str) -> list[Document]:
+        return [one for one in self.parts.get(part, ()) if one["label"] == label]
+
+    def error(self, label: str) -> float:
+        """Of the table. Raises LookupError where the method was not run."""
+        return float(self.of("table", label)[0]["mean_error"])
+
+    def kept(self, label: str) -> float:
+        return float(self.of("table", label)[0]["kept_bytes"])
+
+
+@dataclass(frozen=True)
+class Claim:
+    """judge: raises LookupError where what it needs was not measured."""
+
+    words: str
+    judge: Callable[[Results], Verdict]
+
+
+def faithful(results: Results) -> Verdict:
+    gaps = {str(one["label"]): abs(one["mean_error"] - one["mean_eager_error"]) for one in results.parts["table"]}
+    label, gap = max(gaps.items(), key=lambda pair: pair[1])
+    return f"{len(gaps)} methods; the furthest is {label}, {gap:.2f} points away", gap <= FAITHFUL
+
+
+def well_below_source(results: Results) -> Verdict:
+    bn, source = results.error("bn"), results.error("source")
+    return f"{bn:.2f} against {source:.2f} %", bn <= source - WELL_BELOW
+
+
+def below_bn(label: str) -> Claim:
+    def judge(results: Results) -> Verdict:
+        error, bn = results.error(label), results.error("bn")
+        return f"{error:.2f} against {bn:.2f} %", error < bn
+
+    return Claim(f"{label} has a lower error than bn", judge)
+
+
+def near_full(label: str) -> Claim:
+    def judge(results: Results) -> Verdict:
+        error, full = results.error(label), results.error("full")
+        return f"{error:.2f} against {full:.2f} %", error <= full + NEAR
+
+    return Claim(f"{label} at its own ratios is within {NEAR} points of full", judge)
+
+
+def small_share(label: str) -> Claim:
+    def judge(results: Results) -> Verdict:
+        share = results.kept(label) / results.kept("full")
+        return f"{100 * share:.0f} % of them", share <= SHARE
+
+    return Claim(f"{label} keeps at most a quarter of full's bytes", judge)
+
+
+def below_static(results: Results) -> Verdict:
+    """The two curves have points at equal kept bytes, pair by pair."""
+    surgeon, static = (sorted(results.of("curve", label), key=_kept) for label in ("surgeon", "static"))
+    pairs = [(one["mean_error"], other["mean_error"]) for one, other in zip(surgeon, static, strict=True)]
+    if not pairs:
+        raise LookupError("no curve")
+    below = sum(error < other for error, other in pairs)
+    figures = ", ".join(f"{error:.2f} against {other:.2f}" for error, other in pairs)
+    return f"at {below} of {len(pairs)} points: {figures} %", below == len(pairs)
+
+
+def _kept(one: Document) -> float:
+    return float(one["kept_bytes"])
+
+
+def steady(label: str) -> Claim:
+    def judge(results: Results) -> Verdict:
+        first, *_, last = results.of("rounds", label)[0]["error_of_round"]
+        return f"{first:.2f} in the first round, {last:.2f} in the last", last <= first + DRIFT
+
+    return Claim(f"{label} does not drift over ten rounds", judge)
+
+
+CLAIMS = (
+    Claim(f"every bundle is within {FAITHFUL} points of its eager twin", faithful),
+    Claim("bn lies well below source", well_below_source),
+    *map(below_bn, ("tent", "cotta", "ecotta", "surgeon")),
+    *map(near_full, ("surgeon", "surgeon fp16")),
+    *map(small_share, ("surgeon", "surgeon fp16")),
+    Claim("surgeon lies below one ratio everywhere at equal kept bytes", below_static),
+    *map(steady, ("cotta", "ecotta")),
+)
+
+
+def judged(parts: Mapping[str, Sequence[Document]]) -> Iterator[tuple[str, str, bool]]:
+    """Claim, figures and verdict, of each claim for which one model's results were had."""
+    results = Results(parts)
+    for claim in CLAIMS:
+        try:
+            yield claim.words, *claim.judge(results)
+        except LookupError:
+            continue
