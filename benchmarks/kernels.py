@@ -105,7 +105,7 @@ def _cases_of_maps(x: np.ndarray) -> list[Case]:
     """Those that change their input change nothing here, so that no run meets other numbers than the first one."""
     one, still, zeros = np.ones(1, np.float32), np.zeros(1, np.float32), np.zeros_like(x)
     adam = {"beta1": 0.9, "beta2": 0.999, "epsilon": 1e-8, "offset": 0}
-    momentum = {"momentum": 0.9, "offset": 0}
+    momentum = {"momentum": 0.9, "nesterov": 0, "offset": 0}
     found = [
         Case("ReluPack", "ReluPack", [x], KEPT, in_place=1),
         Case("AddInto", "AddInto", [x, zeros], DENSE, in_place=1),

@@ -16,6 +16,7 @@ from toolchain.methods import find_method
 from toolchain.methods.declaration import Method
 from toolchain.models.registry import load_model
 from toolchain.request import Report, Request, check
+from toolchain.setting import nearest_setting
 from toolchain.source_images import anchoring_images, labelled_images
 from toolchain.stages.bundle import Settings, bundle, seal
 from toolchain.stages.constants import find_constants
@@ -43,13 +44,13 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
     """
     check(request)
     target = _target(request.target)
-    method = find_method(request.method, request.choices)
     half = request.values == "fp16"
-    settings = Settings(request.batch, request.memory_budget, half, request.choices)
     run = _Stages(request, announce)
     with whole_or_nothing(request) as folder, tempfile.TemporaryDirectory() as scratch:
         try:
             model = run("load", load_model, request.model, request.weights, request.image_size)
+            choices = replace(request.choices, setting=request.setting or nearest_setting(model))
+            method = find_method(request.method, choices)
             if method.meta_networks is not None:
                 images = labelled_images(request)
                 model = run("warm-up", warm_up, model, method.meta_networks.warm_up, images, announce)
@@ -59,6 +60,7 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
             compiled = _compile(run, traced, method, Path(scratch), half)
             constants = run("constants", find_constants, model.module, traced, compiled.trained, method, anchoring)
             compiled = replace(compiled, constants=constants)
+            settings = Settings(request.batch, request.memory_budget, half, choices)
             manifest = run("bundle", bundle, folder, traced, compiled, exported, method, target, settings)
             check_budget(manifest)
             check_memory(manifest, target)

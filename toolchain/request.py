@@ -15,7 +15,8 @@ VALUES = ("fp32", "fp16")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. weights: see load_model. train … source_samples: see Choices. source: images that the model was
+    """What to build. weights: see load_model. train … source_samples, setting: see Choices; without a setting, the
+    model's nearest.  source: images that the model was
     trained on, where the method needs some. values: the precision of what is kept, one of VALUES. output: the bundle's
     folder. stop_after: one of STOPS."""
 
@@ -27,6 +28,7 @@ class Request:
     selection: bool = False
     consistency: bool = False
     source_samples: int | None = None
+    setting: str | None = None
     source: Path | None = None
     weights: str | None = None
     image_size: int | None = None
@@ -38,7 +40,8 @@ class Request:
 
     @property
     def choices(self) -> Choices:
-        return Choices(self.train, self.prune, self.selection, self.consistency, self.source_samples)
+        chosen = (self.train, self.prune, self.selection, self.consistency, self.source_samples, self.setting)
+        return Choices(*chosen)
 
     @property
     def folder(self) -> Path:

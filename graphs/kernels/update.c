@@ -5,8 +5,8 @@
  *     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2
  *     parameter -= rate * (m / (sqrt(v) / deviation + epsilon))
  * MomentumUpdate(parameter, moment float32 [...], gradient float32 [...], rate, active float32 [1];
- *                momentum float, offset int) -> the first two, each in its own memory
- *     m = momentum m + g;  parameter -= rate * m
+ *                momentum float, nesterov, offset int) -> the first two, each in its own memory
+ *     m = momentum m + g;  parameter -= rate * m, and where nesterov is 1, rate * (g + momentum m)
  *
  * The gradient's elements g belong to those of the parameter and of its moments from `offset` on; the others stay. Where
  * active is 0, nothing changes.
@@ -23,7 +23,7 @@ struct Adam {
 
 struct Momentum {
     float momentum;
-    int64_t offset;
+    int64_t nesterov, offset;
 };
 
 struct Update {
@@ -69,6 +69,21 @@ static void momentum_part(void *context, size_t part) {
         float m = momentum * moment[i] + gradient[i];
         moment[i] = m;
         parameter[i] -= rate * m;
+    }
+}
+
+static void nesterov_part(void *context, size_t part) {
+    const struct Update *update = context;
+    const struct Momentum *attributes = update->attributes;
+    float *parameter = update->parameter, *moment = update->moments[0];
+    const float *gradient = update->gradient;
+    float momentum = attributes->momentum, rate = update->rate;
+    size_t begin = part * PART, end = least(update->count, begin + PART);
+#pragma clang loop vectorize(assume_safety)
+    for (size_t i = begin; i < end; i++) {
+        float m = momentum * moment[i] + gradient[i];
+        moment[i] = m;
+        parameter[i] -= rate * (gradient[i] + momentum * m);
     }
 }
 
@@ -128,6 +143,7 @@ static OrtStatus *create_adam(const struct Node *node, void *state) {
 static OrtStatus *create_momentum(const struct Node *node, void *state) {
     struct Momentum *attributes = state;
     TRY(attribute_float(node, "momentum", &attributes->momentum));
+    TRY(attribute_int(node, "nesterov", &attributes->nesterov));
     return read_offset(node, &attributes->offset);
 }
 
@@ -136,7 +152,8 @@ static OrtStatus *adam_update(struct Call *call) {
 }
 
 static OrtStatus *momentum_update(struct Call *call) {
-    return run(call, 2, ((const struct Momentum *)call->state)->offset, momentum_part);
+    const struct Momentum *attributes = call->state;
+    return run(call, 2, attributes->offset, attributes->nesterov ? nesterov_part : momentum_part);
 }
 
 const struct Operator OPERATOR(AdamUpdate) = {

@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,14 +46,16 @@ class MomentumInPlace(Rewrite):
 
     trained: tuple[str, ...]
     momentum: float
+    nesterov: bool = False
 
     def rewrite(self, graph: ir.Graph) -> bool:
         rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
         build = Builder(graph, EARLY)
         active = gate(graph, build)
+        facts = {"momentum": self.momentum, "nesterov": int(self.nesterov)}
         for parameter, gradient in gradients_of(graph, self.trained):
             state, moves = [parameter, *_moments(graph, parameter, 1)], layer_gate(graph, build, parameter, active)
-            _update(graph, build, "MomentumUpdate", state, gradient, (rate, moves), {"momentum": self.momentum})
+            _update(graph, build, "MomentumUpdate", state, gradient, (rate, moves), facts)
         build.at_end()
         return True
 
@@ -71,9 +73,10 @@ class AccumulateInPlace(Rewrite):
         active = active_input(graph)
         build = Builder(graph, EARLY)
         nothing = build.constant(np.zeros(1, np.float32))
+        facts = {"momentum": 1.0, "nesterov": 0}
         for parameter, gradient in gradients_of(graph, self.trained):
             buffer = add_input(graph, f"{parameter.name}.{GRADIENT}", ir.DataType.FLOAT, shape_of(parameter))
-            _update(graph, build, "MomentumUpdate", [parameter, buffer], gradient, (nothing, active), {"momentum": 1.0})
+            _update(graph, build, "MomentumUpdate", [parameter, buffer], gradient, (nothing, active), facts)
         build.at_end()
         return True
 
@@ -91,7 +94,7 @@ def _update(
     state: Sequence[ir.Value],
     gradient: ir.Value,
     scalars: Sequence[ir.Value],
-    facts: dict[str, float],
+    facts: Mapping[str, float],
 ) -> None:
     current, offset = list(state), 0
     for part in pieces_of(gradient):

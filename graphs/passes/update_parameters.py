@@ -54,11 +54,13 @@ class UpdateWithMomentum(Rewrite):
 
     Adds the inputs `learning_rate` float32 [1] and one moment a parameter, zero at first, and what follows them. Where
     the step's gate is 0, nothing changes, nor where that of the parameter's layer is closed.
-    Source: torch.optim.SGD, without dampening.
+    nesterov: whether the parameter moves by g + momentum · m instead of m.
+    Source: torch.optim.SGD, without dampening; Sutskever et al. (ICML 2013) for Nesterov's momentum.
     """
 
     trained: tuple[str, ...]
     momentum: float
+    nesterov: bool = False
 
     def rewrite(self, graph: ir.Graph) -> bool:
         rate = add_input(graph, "learning_rate", ir.DataType.FLOAT, [1])
@@ -68,6 +70,8 @@ class UpdateWithMomentum(Rewrite):
             moves = layer_gate(graph, build, parameter, active)
             decay = gated(build, moves, self.momentum, 1.0)
             following = _follow(graph, build, parameter, "moment1", gradient, (decay, moves))
+            if self.nesterov:
+                following = build.op("Add", gradient, build.op("Mul", following, self.momentum))
             _descend(graph, build, parameter, build.op("Mul", following, build.op("Mul", rate, moves)))
         build.at_end()
         return True

@@ -13,7 +13,7 @@ from tests.end_to_end.conftest import Build, Run
 from toolchain.driver.adaptation import Adapter, Settings
 from toolchain.driver.step import Step
 from toolchain.errors import ModelError, UsageError
-from toolchain.methods.declaration import LayerRates, Method, Selection, Sharpness, Teacher, TwoViews
+from toolchain.methods.declaration import SGD, LayerRates, Method, Selection, Sharpness, Teacher, TwoViews
 from toolchain.pipeline import Request, build
 from toolchain.verification.case import Case
 from toolchain.verification.updates import check_updates, compare, run_driver, run_twin
@@ -43,6 +43,8 @@ ENTRIES = [
     Entry("eata", UNWEIGHTED),
     Entry("sar", {"beside": Sharpness(radius=0.5)}),
     Entry("cotta", {"beside": Teacher(decay=0.9, views=2)}, sizes=(8, 1, 8)),
+    Entry("cotta", {"beside": Teacher(confidence=0.1, restore=0.001)}, {"setting": "imagenet"}, sizes=(8, 1, 8)),
+    Entry("cotta", {"optimizer": SGD(0.01, nesterov=False)}, {"setting": "imagenet"}, sizes=(8, 1, 8)),
     Entry("law", {"beside": LayerRates(temperature=0.3, consistency=0.01)}),
     Entry("surgeon", UNWEIGHTED, {"selection": True}),
     Entry("surgeon", {"beside": TwoViews(consistency=0.03)}, {"consistency": True, "train": "bn"}),

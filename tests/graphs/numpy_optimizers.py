@@ -30,5 +30,5 @@ def momentum_update(
         begin, g = attributes["offset"], gradient.reshape(-1)
         p, m = (array.reshape(-1)[begin : begin + g.size] for array in (parameter, moment))
         m[...] = attributes["momentum"] * m + g
-        p -= rate * m
+        p -= rate * (g + attributes["momentum"] * m if attributes["nesterov"] else m)
     return parameter, moment

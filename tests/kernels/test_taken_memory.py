@@ -25,7 +25,7 @@ CASES: dict[str, tuple[list[np.ndarray], int, dict[str, Any]]] = {
     "BatchNormalizeRelu": ([X, PAIR, PAIR, PAIR, PAIR], 2, {}),
     "BatchNormGradient": ([X, X.reshape(-1), encode(np.ones(8, bool)), PAIR, PAIR, BITS], 3, {}),
     "AdamUpdate": ([X, X, X, X + 10, ONE, ONE, ONE], 3, {"beta1": 0.5, "beta2": 0.5, "epsilon": 1.0, "offset": 0}),
-    "MomentumUpdate": ([X, X, X, ONE, ONE], 2, {"momentum": 0.5, "offset": 0}),
+    "MomentumUpdate": ([X, X, X, ONE, ONE], 2, {"momentum": 0.5, "nesterov": 0, "offset": 0}),
 }
 
 

@@ -60,11 +60,12 @@ def _adam(state: Arrays, part: Part, dtype: type) -> Arrays:
     return [parameter, first, second]
 
 
-def _momentum(state: Arrays, part: Part, dtype: type) -> Arrays:
+def _momentum(state: Arrays, part: Part, dtype: type, nesterov: bool = False) -> Arrays:
     cast: Arrays = [array.astype(dtype) for array in state]
     parameter, moment, gradient = cast
     moment[part.updated] = dtype(0.9) * moment[part.updated] + gradient
-    parameter[part.updated] -= dtype(RATE) * moment[part.updated]
+    change = gradient + dtype(0.9) * moment[part.updated] if nesterov else moment[part.updated]
+    parameter[part.updated] -= dtype(RATE) * change
     return [parameter, moment]
 
 
@@ -74,9 +75,11 @@ def _run_adam(state: Arrays, offset: int, active: float, isa: str, **how: bool |
     return run("AdamUpdate", [*state, *scalars], attributes, [np.float32] * 3, isa, **how)  # type: ignore[arg-type]
 
 
-def _run_momentum(state: Arrays, offset: int, active: float, isa: str, **how: bool | int) -> Arrays:
+def _run_momentum(
+    state: Arrays, offset: int, active: float, isa: str, nesterov: bool = False, **how: bool | int
+) -> Arrays:
     scalars = [np.array([value], np.float32) for value in (RATE, active)]
-    attributes = {**MOMENTUM, "offset": offset}
+    attributes = {**MOMENTUM, "nesterov": int(nesterov), "offset": offset}
     return run("MomentumUpdate", [*state, *scalars], attributes, [np.float32] * 2, isa, **how)  # type: ignore[arg-type]
 
 
@@ -92,11 +95,11 @@ def test_adam(isa: str, part: Part, in_place: bool, seed: int) -> None:
 
 
 @every_isa
-@given(part=PARTS, in_place=st.booleans(), seed=st.integers(0, 2**32 - 1))
-def test_momentum(isa: str, part: Part, in_place: bool, seed: int) -> None:
+@given(part=PARTS, nesterov=st.booleans(), in_place=st.booleans(), seed=st.integers(0, 2**32 - 1))
+def test_momentum(isa: str, part: Part, nesterov: bool, in_place: bool, seed: int) -> None:
     state = _state(part, 1, seed)
-    found = _run_momentum(state, part.offset, 1.0, isa, in_place=in_place)
-    for one, exact in zip(found, _momentum(state, part, np.float64), strict=True):
+    found = _run_momentum(state, part.offset, 1.0, isa, nesterov, in_place=in_place)
+    for one, exact in zip(found, _momentum(state, part, np.float64, nesterov), strict=True):
         np.testing.assert_allclose(one, exact, rtol=3e-7, atol=3e-7)
 
 

@@ -36,6 +36,11 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--consistency", action="store_true", help="and from an augmented view (SURGEON's CR)")
     parser.add_argument(
+        "--setting",
+        metavar="cifar10|cifar100|imagenet",
+        help="whose numbers of the method's paper (default: by the model's classes and its images' size)",
+    )
+    parser.add_argument(
         "--source-samples", type=count, metavar="N", help="bn, ecotta: the source's statistics count as N images (0)"
     )
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Show what a bundle prunes and saves: layers, bytes dense and pruned, peak memory, operators."""
+"""Show what a bundle prunes and saves: the method's numbers, layers, bytes dense and pruned, peak memory, operators."""
 
 import argparse
 from collections import Counter
@@ -34,6 +34,9 @@ def run(options: argparse.Namespace) -> int:
     result = {
         "model": facts.model.name,
         "method": facts.method.name,
+        "setting": facts.method.choices.get("setting") or "cifar10",
+        "optimizer": facts.method.optimizer,
+        "numbers": facts.method.numbers,
         "target": facts.target["name"],
         "batch": batch,
         "prune_ratio": options.prune_ratio,
@@ -61,6 +64,7 @@ def _text(result: dict[str, object]) -> str:
     return "\n".join(
         [
             f"{result['model']}, {result['method']}, {result['target']}, batch {result['batch']}",
+            f"numbers for {result['setting']}: {_numbers(result)}",
             "layers, kind, elements a sample:",
             *rows,
             f"saved without pruning: {sizes['dense_saved_bytes']}",
@@ -69,6 +73,12 @@ def _text(result: dict[str, object]) -> str:
             f"least budget of the step: {sizes['least_budget_bytes']}",
         ]
     )
+
+
+def _numbers(result: dict[str, object]) -> str:
+    numbers = result["numbers"]
+    assert isinstance(numbers, dict)
+    return ", ".join([f"optimizer {result['optimizer']}", *(f"{name} {value:g}" for name, value in numbers.items())])
 
 
 _SIZES = ("dense_saved_bytes", "kept_bytes", "predicted_peak_bytes", "least_budget_bytes")

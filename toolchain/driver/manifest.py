@@ -90,8 +90,8 @@ class TensorFacts:
 class MethodFacts:
     """prune_ratio: the ratio of the static controller; None: the probe's. choices: what the user chose about it.
 
-    procedure: the piece of the driver that runs a batch, see toolchain.driver.methods; numbers: what it reads; state:
-    the tensors that it keeps from batch to batch, beside those that the step's graph updates.
+    procedure: the piece of the driver that runs a batch, see toolchain.driver.methods; numbers: the method's, of which
+    it reads some; state: the tensors that it keeps from batch to batch, beside those that the step's graph updates.
     """
 
     name: str

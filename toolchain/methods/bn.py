@@ -6,4 +6,4 @@ robustness against common corruptions by covariate shift adaptation", whose N `s
 
 from toolchain.methods.declaration import Method
 
-NONE = Method(name="bn", source="Schneider et al., NeurIPS 2020", train="none")
+NONE = (Method(name="bn", source="Schneider et al., NeurIPS 2020", train="none"),)

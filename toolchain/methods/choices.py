@@ -6,11 +6,10 @@ from typing import get_args
 
 from toolchain.errors import UsageError
 from toolchain.methods import eata
-from toolchain.methods.declaration import Controller, Method, Selection, TwoViews
+from toolchain.methods.declaration import SETTINGS, Controller, Method, Selection, TwoViews
 
 CONTROLLERS: tuple[Controller, ...] = get_args(Controller)
 STABLE_SAMPLES = Selection(share=0.4, weighted=True)
-PLAIN = "use it with full, tent, static or surgeon"
 CONSISTENCY = TwoViews(consistency=0.01)
 
 
@@ -20,7 +19,8 @@ class Choices:
 
     selection, consistency: SURGEON's certainty-based sample selection and consistency regularisation (Ma et al., CVPR
     2025, section 3.4); the selection of mecta is EATA's, as its authors combine the two. source_samples: as how many
-    images the source's BatchNorm statistics count beside a batch's.
+    images the source's BatchNorm statistics count beside a batch's. setting: the data set whose numbers hold; None:
+    CIFAR-10.
     """
 
     train: str | None = None
@@ -28,6 +28,11 @@ class Choices:
     selection: bool = False
     consistency: bool = False
     source_samples: int | None = None
+    setting: str | None = None
+
+    def fits(self, method: Method) -> bool:
+        """Whether its numbers are those of the setting."""
+        return (self.setting or SETTINGS[0]) in method.settings
 
     def applied_to(self, method: Method) -> Method:
         """Raises UsageError for what does not go with the method."""
@@ -56,7 +61,8 @@ class Choices:
             raise UsageError(
                 f"--selection: method {method.name} has a loss of its own: use it with full, tent, mecta or surgeon"
             )
-        return replace(method, selection=STABLE_SAMPLES if method.mecta is None else eata.BN.selection)
+        filters = next(declared.selection for declared in eata.BN if self.fits(declared))
+        return replace(method, selection=STABLE_SAMPLES if method.mecta is None else filters)
 
     def _consistent(self, method: Method) -> Method:
         taken = method.anchor is not None or method.mecta is not None

@@ -1,12 +1,10 @@
-"""CoTTA: continual test-time domain adaptation (Wang et al., CVPR 2022).
+"""CoTTA: continual test-time domain adaptation (Wang et al., CVPR 2022)."""
 
-The numbers are those for CIFAR-10. For CIFAR-100 the authors take a confidence of 0.72; for ImageNet 0.1, a restored
-share of 0.001, the symmetric loss, and SGD with a learning rate of 0.01.
-"""
+from dataclasses import replace
 
-from toolchain.methods.declaration import AFFINE, ALL, Adam, Method, Teacher
+from toolchain.methods.declaration import AFFINE, ALL, CIFAR10, CIFAR100, IMAGENET, SGD, Adam, Method, Teacher
 
-FULL = Method(
+BASE = Method(
     name="cotta",
     source="Wang et al., CoTTA, CVPR 2022",
     train="full",
@@ -14,5 +12,18 @@ FULL = Method(
     parameters=AFFINE,
     optimizer=Adam(learning_rate=1e-3),
     loss=("targets",),
-    beside=Teacher(),
+    beside=Teacher(confidence=0.92),
+    settings=CIFAR10,
+)
+
+FULL = (
+    BASE,
+    replace(BASE, beside=Teacher(confidence=0.72), settings=CIFAR100),
+    replace(
+        BASE,
+        optimizer=SGD(learning_rate=0.01, nesterov=True),
+        loss=("targets", "log_targets"),
+        beside=Teacher(confidence=0.1, restore=0.001, symmetric=True),
+        settings=IMAGENET,
+    ),
 )

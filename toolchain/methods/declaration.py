@@ -1,7 +1,9 @@
 """What an adaptation method declares; the compiler does the rest."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, field, is_dataclass
+from itertools import chain
+from typing import Literal, get_args
 
 
 @dataclass(frozen=True)
@@ -17,19 +19,26 @@ class Adam:
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent with heavy-ball momentum, as torch.optim.SGD without dampening."""
+    """Stochastic gradient descent with heavy-ball momentum, or Nesterov's, as torch.optim.SGD without dampening."""
 
     learning_rate: float
     momentum: float = 0.9
+    nesterov: bool = False
     name: str = field(default="sgd", init=False)
 
 
 Optimizer = Adam | SGD
+Setting = Literal["cifar10", "cifar100", "imagenet"]
 Train = Literal["none", "full", "bn"]
 Kind = Literal["conv", "linear", "batchnorm", "layernorm"]
 Controller = Literal["dense", "static", "surgeon"]
 
 Term = Literal["entropy", "confident_entropy", "targets", "log_targets"]
+
+SETTINGS: tuple[Setting, ...] = get_args(Setting)
+CIFAR10: tuple[Setting, ...] = ("cifar10",)
+CIFAR100: tuple[Setting, ...] = ("cifar100",)
+IMAGENET: tuple[Setting, ...] = ("imagenet",)
 
 NORMS: frozenset[Kind] = frozenset({"batchnorm", "layernorm"})
 ALL: frozenset[Kind] = NORMS | {"conv", "linear"}
@@ -162,6 +171,7 @@ class Method:
     optimizer: None where nothing trains.
     statistics: what BatchNorm normalises with; momentum: how fast its running statistics follow those of the batch;
     source_samples: as how many images the source's statistics count beside them, where nothing trains.
+    settings: the data sets that its numbers are for.
     loss: the sum of these terms, see graphs.losses; selection: of the samples whose entropy counts.
     controller: what chooses the prune ratios: "dense" (0 everywhere), "static" (`prune_ratio` everywhere) or "surgeon".
     beside: what a device does beside the graph. update: where the optimizer is: in the "graph" or, for methods that
@@ -188,6 +198,13 @@ class Method:
     mecta: Mecta | None = None
     beside: Beside | None = None
     update: Literal["graph", "driver"] = "graph"
+    settings: tuple[Setting, ...] = SETTINGS
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """All that its parts declare, by the name of the field."""
+        parts = (self.optimizer, self.selection, self.anchor, self.meta_networks, self.mecta, self.beside)
+        return dict(chain.from_iterable(_numbers(part) for part in parts))
 
     @property
     def weighs_samples(self) -> bool:
@@ -198,3 +215,11 @@ class Method:
     def predicts_beside(self) -> bool:
         """Whether a forward pass alone is run, too."""
         return isinstance(self.beside, Teacher | LayerRates | TwoViews)
+
+
+def _numbers(part: object, prefix: str = "") -> Iterator[tuple[str, float]]:
+    """Of a part and of the parts within it, which precede the name of the field."""
+    for name, value in vars(part).items() if is_dataclass(part) else ():
+        if isinstance(value, int | float):
+            yield prefix + name, float(value)
+        yield from _numbers(value, f"{name}_")

@@ -1,13 +1,15 @@
 """EcoTTA: small networks correct a frozen model, and are held to it (Song et al., CVPR 2023).
 
 The frozen part keeps the statistics of its training, so that nothing of it is saved but the signs that its ReLUs need.
-The paper warms up for 3 epochs on ImageNet, and holds a segmentation model with weight 2. It gives a learning rate and
-no momentum: here it is that of the warm-up.
+The paper holds a segmentation model with weight 2. It gives a learning rate and no momentum: here it is that of the
+warm-up.
 """
 
-from toolchain.methods.declaration import AFFINE, SGD, MetaNetworks, Method, WarmUp
+from dataclasses import replace
 
-FULL = Method(
+from toolchain.methods.declaration import AFFINE, CIFAR10, CIFAR100, IMAGENET, SGD, MetaNetworks, Method, WarmUp
+
+BASE = Method(
     name="ecotta",
     source="Song et al., EcoTTA, CVPR 2023",
     train="full",
@@ -16,4 +18,9 @@ FULL = Method(
     optimizer=SGD(learning_rate=5e-3),
     loss=("confident_entropy",),
     meta_networks=MetaNetworks(distillation=0.5, warm_up=WarmUp(learning_rate=5e-2, momentum=0.9, epochs=10, batch=64)),
+    settings=CIFAR10 + CIFAR100,
 )
+
+BRIEF = WarmUp(learning_rate=5e-2, momentum=0.9, epochs=3, batch=64)
+
+FULL = (BASE, replace(BASE, meta_networks=MetaNetworks(distillation=0.5, warm_up=BRIEF), settings=IMAGENET))

@@ -1,12 +1,13 @@
 """LAW: layer-wise auto-weighting for non-stationary test-time adaptation (Park et al., WACV 2024).
 
-Every batch has a new Adam, whose first step is all there is. The numbers are those for CIFAR-10; for CIFAR-100 the
-authors take a learning rate of 5e-5 and a temperature of 0.6, for ImageNet 2e-4 and 1.
+Every batch has a new Adam, whose first step is all there is.
 """
 
-from toolchain.methods.declaration import AFFINE, NORMS, Adam, LayerRates, Method
+from dataclasses import replace
 
-FULL = Method(
+from toolchain.methods.declaration import AFFINE, CIFAR10, CIFAR100, IMAGENET, NORMS, Adam, LayerRates, Method
+
+BASE = Method(
     name="law",
     source="Park et al., LAW, WACV 2024",
     train="full",
@@ -16,4 +17,16 @@ FULL = Method(
     loss=("entropy", "targets", "log_targets"),
     beside=LayerRates(temperature=1.0, consistency=0.01),
     update="driver",
+    settings=CIFAR10,
+)
+
+FULL = (
+    BASE,
+    replace(
+        BASE,
+        optimizer=Adam(learning_rate=5e-5),
+        beside=LayerRates(temperature=0.6, consistency=0.01),
+        settings=CIFAR100,
+    ),
+    replace(BASE, optimizer=Adam(learning_rate=2e-4), settings=IMAGENET),
 )

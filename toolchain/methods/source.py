@@ -2,4 +2,4 @@
 
 from toolchain.methods.declaration import Method
 
-NONE = Method(name="source", source="the model as it was trained", train="none", statistics="running")
+NONE = (Method(name="source", source="the model as it was trained", train="none", statistics="running"),)

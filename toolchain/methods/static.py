@@ -3,7 +3,13 @@
 from dataclasses import replace
 
 from toolchain.methods import surgeon
+from toolchain.methods.declaration import Method
 
-FULL = replace(surgeon.FULL, name="static", source="Ma et al., SURGEON, CVPR 2025, figure 3", controller="static")
+SOURCE = "Ma et al., SURGEON, CVPR 2025, figure 3"
 
-BN = replace(surgeon.BN, name="static", source=FULL.source, controller="static")
+
+def _static(method: Method) -> Method:
+    return replace(method, name="static", source=SOURCE, controller="static")
+
+
+FULL, BN = tuple(map(_static, surgeon.FULL)), tuple(map(_static, surgeon.BN))

@@ -6,9 +6,9 @@ forward pass: the centred activation is pruned, and its mean and deviation are k
 
 from dataclasses import replace
 
-from toolchain.methods.declaration import ALL, NORMS, WEIGHTS, Adam, Method
+from toolchain.methods.declaration import ALL, CIFAR10, CIFAR100, IMAGENET, NORMS, WEIGHTS, Adam, Method
 
-FULL = Method(
+BASE = Method(
     name="surgeon",
     source="Ma et al., SURGEON, CVPR 2025",
     train="full",
@@ -16,7 +16,16 @@ FULL = Method(
     parameters=WEIGHTS,
     optimizer=Adam(learning_rate=2.2e-5),
     controller="surgeon",
+    settings=CIFAR10,
 )
 
-BN = replace(FULL, train="bn", trains=NORMS, optimizer=Adam(learning_rate=1e-3))
-"""Learning rates are the paper's for CIFAR-10-C; for ImageNet-C it uses 5e-6 and 2e-4 at batch 64."""
+FULL = (
+    BASE,
+    replace(BASE, optimizer=Adam(learning_rate=1e-5), settings=CIFAR100),
+    replace(BASE, optimizer=Adam(learning_rate=5e-6), settings=IMAGENET),
+)
+
+BN = tuple(
+    replace(method, train="bn", trains=NORMS, optimizer=Adam(rate))
+    for method, rate in zip(FULL, (1e-3, 3e-4, 2e-4), strict=True)
+)

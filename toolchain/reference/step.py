@@ -52,7 +52,7 @@ def build_optimizer(declared: Optimizer, parameters: list[nn.Parameter]) -> torc
     if isinstance(declared, Adam):
         betas = (declared.beta1, declared.beta2)
         return torch.optim.Adam(parameters, declared.learning_rate, betas, declared.epsilon)
-    return torch.optim.SGD(parameters, declared.learning_rate, declared.momentum)
+    return torch.optim.SGD(parameters, declared.learning_rate, declared.momentum, nesterov=declared.nesterov)
 
 
 def source_statistics(model: nn.Module) -> dict[int, tuple[Tensor, Tensor]]:

@@ -38,4 +38,4 @@ def _update(method: Method, trained: tuple[str, ...]) -> tuple[Pass, ...]:
     if isinstance(chosen, Adam):
         return (*anchor, AdamInPlace(trained, chosen.beta1, chosen.beta2, chosen.epsilon))
     assert chosen is not None
-    return (*anchor, MomentumInPlace(trained, chosen.momentum))
+    return (*anchor, MomentumInPlace(trained, chosen.momentum, chosen.nesterov))

@@ -45,4 +45,4 @@ def _update(method: Method, trained: tuple[str, ...]) -> tuple[Pass, ...]:
     if isinstance(chosen, Adam):
         return (*anchor, UpdateWithAdam(trained, chosen.beta1, chosen.beta2, chosen.epsilon))
     assert chosen is not None
-    return (*anchor, UpdateWithMomentum(trained, chosen.momentum))
+    return (*anchor, UpdateWithMomentum(trained, chosen.momentum, chosen.nesterov))

@@ -43,11 +43,12 @@ def _adam(step: Step, numbers: Numbers, learning_rate: float) -> None:
 
 
 def _momentum(step: Step, numbers: Numbers, learning_rate: float) -> None:
-    """torch.optim.SGD, without dampening."""
+    """torch.optim.SGD, without dampening; with Nesterov's momentum where the numbers say so."""
     for parameter, gradient, moment in _parts(step, "gradient", "moment1"):
         moment *= np.float32(numbers["momentum"])
         moment += gradient
-        parameter -= np.float32(learning_rate) * moment
+        change = gradient + np.float32(numbers["momentum"]) * moment if numbers.get("nesterov") else moment
+        parameter -= np.float32(learning_rate) * change
 
 
 def _parts(step: Step, *kinds: str) -> Iterator[Tuple[np.ndarray, ...]]:

@@ -1,6 +1,5 @@
 """What the manifest says of a method: the piece of the driver that runs it, with its numbers and its state."""
 
-import dataclasses
 from collections.abc import Iterable, Iterator
 
 from toolchain.driver.manifest import MethodFacts, ProbeFacts, TensorFacts
@@ -10,7 +9,7 @@ from toolchain.methods.declaration import Adam, LayerRates, Method, Sharpness, T
 
 def method_facts(method: Method, choices: Choices, parameters: Iterable[TensorFacts]) -> MethodFacts:
     """parameters: those that train, as inputs of the step."""
-    optimizer, beside = method.optimizer, method.beside
+    optimizer = method.optimizer
     return MethodFacts(
         name=method.name,
         train=method.train,
@@ -21,7 +20,7 @@ def method_facts(method: Method, choices: Choices, parameters: Iterable[TensorFa
         prune_ratio=method.prune_ratio,
         choices=vars(choices),
         procedure=_procedure(method),
-        numbers={**_numbers(optimizer if method.update == "driver" else None), **_numbers(beside)},
+        numbers=method.numbers,
         state=tuple(_state(method, tuple(parameters))),
     )
 
@@ -30,14 +29,6 @@ def _procedure(method: Method) -> str:
     if method.mecta is not None:
         return "channels"
     return "step" if method.beside is None else method.beside.name
-
-
-def _numbers(declared: object) -> dict[str, float]:
-    """The fields of a declaration that are numbers."""
-    if declared is None:
-        return {}
-    fields = dataclasses.asdict(declared)  # type: ignore[call-overload]
-    return {name: float(value) for name, value in fields.items() if isinstance(value, (int, float))}
 
 
 def _state(method: Method, parameters: tuple[TensorFacts, ...]) -> Iterator[TensorFacts]:
