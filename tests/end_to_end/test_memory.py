@@ -27,6 +27,13 @@ def test_pruned_step_needs_a_fraction_of_the_dense_one(resnet50: Path, toolchain
         assert ratio <= limit, f"{name}: {ratio:.3f}: {rows}"
 
 
+def test_inspect_shows_whose_numbers_hold(built: Build, cifar: Path, toolchain: Run) -> None:
+    small = built("resnet18", weights="none", image_size=64)
+    for bundle, setting, rate in ((cifar, "cifar10", 2.2e-5), (small, "imagenet", 5e-6)):
+        found = json.loads(toolchain("inspect", str(bundle), "--json").stdout)
+        assert (found["setting"], found["optimizer"], found["numbers"]["learning_rate"]) == (setting, "adam", rate)
+
+
 def test_inspect_predicts_less_for_more_pruning(cifar: Path, toolchain: Run) -> None:
     def inspect(ratio: str) -> dict[str, int]:
         found: dict[str, int] = json.loads(toolchain("inspect", str(cifar), "--prune-ratio", ratio, "--json").stdout)
