@@ -13,7 +13,7 @@ MIB = 1 << 20
 def document(label: str, error: float, **chosen: Any) -> dict[str, Any]:
     row = {"round": 1, "corruption": "fog", "severity": 5, "images": 2000, "error": error}
     return {
-        **{"model": "cifar_resnet20", "label": label, "batch": 50, "seed": 0, "learning_rate": 2e-4, "budget": None},
+        **{"model": "cifar_resnet20", "label": label, "batch": 50, "seed": 0, "budget": None},
         **{"mean_error": error, "mean_eager_error": error + 0.25, "differing_predictions": 0.015, "rows": [row]},
         **{"kept_bytes": 12 * MIB, "dense_bytes": 48 * MIB, "peak_step_bytes": 20 * MIB, "cpu_seconds": 0.25},
         **{"error_of_round": [error, error + 1], "rounds": 2, "prune_ratio": "auto", "versions": {"torch": "2"}},
@@ -29,7 +29,7 @@ def test_page_says_what_was_measured(tmp_path: Path) -> None:
     parts = {"table": rows, "curve": curve, "rounds": rows, "batches": rows, "cache": [cached]}
     write_page(parts, tmp_path / "methods.md")
     page = (tmp_path / "methods.md").read_text()
-    assert "| surgeon | 29.00 | 29.25 | -0.25 | 1.50 % | 12.0 MiB | 25.0 % | 20.0 MiB | 0.25 | 0.0002 |" in page
+    assert "| surgeon | 29.00 | 29.25 | -0.25 | 1.50 % | 12.0 MiB | 25.0 % | 20.0 MiB | 0.25 |" in page
     assert "| static | 12.0 MiB | 31.00 | – | 0.8 |" in page
     assert "| surgeon | 29.0 | 30.0 |" in page
     assert "| tent | 109.0 MiB | 109.0 MiB | 120.0 MiB | 200.0 MiB | 150.0 MiB |" in page
