@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.methods_cache_page import cache_table
 from benchmarks.methods_claims import judged
 from toolchain.driver.bytesize import format_bytes
 from toolchain.evaluation import pictures
@@ -29,10 +30,6 @@ TITLES = {
     "batches": "Small batches",
     "cache": "ResNeXt-29 4x32d at batch 8: bytes kept, counted in two ways",
 }
-ABOUT_CACHE = """\
-The paper's rule counts the float32 values of pruned inputs and nothing else: no places, no masks of ReLU, no copies of
-weights. Random weights; SURGEON's ratios, which follow gradients, depend on them. `full` is what the rule gives, the
-paper's table has no such row."""
 
 
 def write_page(document: Mapping[str, Sequence[Document]], path: Path) -> None:
@@ -41,9 +38,11 @@ def write_page(document: Mapping[str, Sequence[Document]], path: Path) -> None:
         "curve": _curve,
         "rounds": _rounds,
         "batches": _batches,
-        "cache": _cache,
+        "cache": lambda documents, folder: cache_table(documents),
     }
-    parts = [INTRODUCTION, "## What the papers say, and what was found\n\n" + "\n".join(_claims(document))]
+    parts = [INTRODUCTION]
+    if document.get("table"):
+        parts.append("## What the papers say, and what was found\n\n" + "\n".join(_claims(document)))
     for name, write in writers.items():
         if document.get(name):
             parts.append(f"## {TITLES[name]}\n\n" + "\n".join(write(document[name], path.parent)))
@@ -123,15 +122,6 @@ def _batches(documents: Sequence[Document], folder: Path) -> Iterator[str]:
         for label in dict.fromkeys(one["label"] for one in found):
             yield f"| {label} | " + " | ".join(errors.get((label, size), "–") for size in sizes) + " |"
         yield ""
-
-
-def _cache(documents: Sequence[Document], folder: Path) -> Iterator[str]:
-    yield ABOUT_CACHE + "\n"
-    yield "| | published | the bundle, by that rule | the bundle, all that waits | dense, all | measured peak |"
-    yield "|---|---:|---:|---:|---:|---:|"
-    for one in documents:
-        names = ("published_bytes", "kept_bytes_by_their_rule", "kept_bytes", "dense_bytes", "peak_step_bytes")
-        yield f"| {one['label']} | " + " | ".join(_bytes(one[name]) for name in names) + " |"
 
 
 def _bytes(amount: float | None) -> str:

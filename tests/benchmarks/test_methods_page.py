@@ -26,6 +26,7 @@ def test_page_says_what_was_measured(tmp_path: Path) -> None:
     curve = [document("surgeon", 30.0, budget=18 * MIB), document("static", 31.0, prune_ratio="0.8")]
     cached = {"model": "r", "label": "tent", "published_bytes": 109 * MIB, "kept_bytes_by_their_rule": 109.0 * MIB}
     cached |= {"kept_bytes": 120 * MIB, "dense_bytes": 200 * MIB, "peak_step_bytes": 150 * MIB}
+    cached |= {"mask_bytes": 3 * MIB, "other_bytes": MIB, "beside_bytes": 0}
     parts = {"table": rows, "curve": curve, "rounds": rows, "batches": rows, "cache": [cached]}
     write_page(parts, tmp_path / "methods.md")
     page = (tmp_path / "methods.md").read_text()
@@ -33,6 +34,7 @@ def test_page_says_what_was_measured(tmp_path: Path) -> None:
     assert "| static | 12.0 MiB | 31.00 | – | 0.8 |" in page
     assert "| surgeon | 29.0 | 30.0 |" in page
     assert "| tent | 109.0 MiB | 109.0 MiB | 120.0 MiB | 200.0 MiB | 150.0 MiB |" in page
+    assert "- `tent`: the values of the rule, with their places in 29 bits each; and masks of ReLU, 3.0 MiB," in page
     assert page.count("a processor") == 1
     pictures = ("corruptions", "memory", "curve", "rounds")
     assert all((tmp_path / f"methods-cifar_resnet20-{name}.svg").stat().st_size for name in pictures)
