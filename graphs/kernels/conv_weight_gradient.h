@@ -11,6 +11,7 @@
 
 #define complete_tile FOR_ISA(conv_weight_gradient_complete_tile)
 #define lay_gradient FOR_ISA(conv_weight_gradient_lay_gradient)
+#define look_ahead FOR_ISA(conv_weight_gradient_look_ahead)
 #define place_gradient FOR_ISA(conv_weight_gradient_place_gradient)
 #define place_elements FOR_ISA(conv_weight_gradient_place_elements)
 #define gather_kept FOR_ISA(conv_weight_gradient_gather_kept)
@@ -44,6 +45,8 @@ struct Convolution {
     struct Stored x;       /* [images][channels][rows.size][columns.size] */
     float *result;         /* [end - begin][channels][rows.kernel][columns.kernel] */
 };
+
+enum { LINE_FLOATS = 16 }; /* of a cache */
 
 static inline size_t most(size_t a, size_t b) { return a > b ? a : b; }
 
@@ -96,6 +99,29 @@ void place_gradient(const struct Convolution *, const struct Tile *, uint16_t *p
 void lay_gradient(const struct Convolution *, const struct Tile *, const uint16_t *places, size_t channel, size_t width,
                   float *to);
 
+/* What lay_gradient is going to read, in runs, on its way into the second cache while other work is done. */
+struct Ahead {
+    const float *line, *end; /* of what is left of this run */
+    size_t floats, pitch;    /* of a run, and from one to the next */
+    size_t runs, lines;      /* to fetch at once: runs, and of each so many lines */
+    uint32_t every;          /* for how many channels at once */
+};
+
+/* Of the output channels that lay_gradient is given, while so many channels are added. */
+struct Ahead look_ahead(const struct Convolution *, const struct Tile *, size_t channel, size_t width, size_t channels);
+
+/* The next portion, or more, as branches that can be predicted matter more. */
+static inline void fetch_portion(struct Ahead *ahead) {
+    for (size_t run = 0; run < ahead->runs; run++) {
+        for (size_t i = 0; i < ahead->lines; i++)
+            __builtin_prefetch(ahead->line + i * LINE_FLOATS, 0, 2);
+        const float *line = ahead->line + ahead->lines * LINE_FLOATS, *end = ahead->end + ahead->pitch;
+        bool over = line >= ahead->end;
+        ahead->line = over ? end - ahead->floats : line;
+        ahead->end = over ? end : ahead->end;
+    }
+}
+
 /* Of the elements of a tile in one channel, those of one image after those of the one before. Each image has
  * `pitch` entries, which are GATHER_SLACK more than elements. */
 struct Elements {
@@ -115,7 +141,6 @@ struct Kept {
     uint16_t *places;
     float *values;
     uint32_t *begins;
-    uint16_t *order; /* the channels by how many they have, as the processor predicts loops of equal lengths */
 };
 
 /* One channel and image of a tile on the way to the lists. */
@@ -123,12 +148,14 @@ struct Passing {
     uint16_t *places, *phases;
     float *values;
     uint32_t *filled; /* how long the list of each phase is */
+    size_t room;      /* no list may be longer when a channel begins */
 };
 
-/* Makes the lists of `channels` channels, and moves on the cursors: of each image and channel, images `cursor_pitch`
- * apart, how many elements of x are kept before those of the tile. PREFETCHED cursors past the end are read. */
-void gather_kept(const struct Convolution *, const struct Tile *, const struct Elements *, size_t channel,
-                 size_t channels, size_t *cursors, size_t cursor_pitch, const struct Passing *, struct Kept *);
+/* Makes the lists of at most `channels` channels, and moves on the cursors: of each image and channel, images
+ * `cursor_pitch` apart, how many elements of x are kept before those of the tile. PREFETCHED cursors past the end are
+ * read. Returns how many channels the lists had room for: at least one. */
+size_t gather_kept(const struct Convolution *, const struct Tile *, const struct Elements *, size_t channel,
+                   size_t channels, size_t *cursors, size_t cursor_pitch, const struct Passing *, struct Kept *);
 
 enum { PREFETCHED = 8 };
 
@@ -141,6 +168,7 @@ struct Addition {
     float *sums;           /* of the first channel, at the block's last tap */
     size_t channel_pitch, row_pitch, column_pitch; /* floats of sums; a later row of pixels is that of an earlier tap */
     bool first;                                    /* the sums are not set yet */
+    struct Ahead *ahead;
 };
 
 enum { MOST_TAPS = 3 }; /* rows and columns of a block */

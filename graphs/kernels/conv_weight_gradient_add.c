@@ -6,7 +6,7 @@
 #include "conv_weight_gradient_vector.h"
 
 /* Registers that hold sums, the others hold a value and pixels. And 64 floats are 256 bytes, a good stride for x86. */
-enum { MOST_SUMS = REGISTERS * 3 / 4, MOST_VECTORS = LANES < 8 ? 8 : 64 / LANES };
+enum { MOST_SUMS = REGISTERS * 3 / 4, MOST_VECTORS = 8 };
 
 #define EACH_SUM(statement)                                            \
     _Pragma("unroll") for (int r = 0; r < rows; r++)                   \
@@ -22,8 +22,9 @@ static inline __attribute__((always_inline)) void add(const struct Addition *add
     if (rows * columns * vectors > MOST_SUMS)
         return;
     const struct Addition a = *addition;
-    for (size_t i = 0; i < a.channels; i++) {
-        size_t channel = a.kept.order[i], at = a.kept.begins[channel], end = a.kept.begins[channel + 1];
+    size_t fetched = 0;
+    for (size_t channel = 0; channel < a.channels; channel++) {
+        size_t at = a.kept.begins[channel], end = a.kept.begins[channel + 1];
         float *sums = a.sums + channel * a.channel_pitch;
         Vector sum[MOST_SUMS];
         EACH_SUM(SUM = (Vector){0})
@@ -36,6 +37,10 @@ static inline __attribute__((always_inline)) void add(const struct Addition *add
             EACH_SUM(SUM += load(STORED_SUM))
         }
         EACH_SUM(store(STORED_SUM, SUM))
+        if (channel >= fetched) {
+            fetch_portion(a.ahead);
+            fetched += a.ahead->every;
+        }
     }
 }
 

@@ -124,33 +124,25 @@ static void gather_plane(const struct Convolution *conv, const struct Tile *tile
         part(passing, kept, phase_count(conv), lists);
 }
 
-/* Counting sort; it matters little how channels of many values are sorted. */
-static void sort_channels(struct Kept *list, size_t channels) {
-    enum { BINS = 64 };
-    uint32_t starts[BINS + 1] = {0};
-    for (size_t channel = 0; channel < channels; channel++)
-        starts[least(list->begins[channel + 1] - list->begins[channel], BINS - 1) + 1]++;
-    for (size_t bin = 1; bin < BINS; bin++)
-        starts[bin] += starts[bin - 1];
-    for (size_t channel = 0; channel < channels; channel++) {
-        size_t bin = least(list->begins[channel + 1] - list->begins[channel], BINS - 1);
-        list->order[starts[bin]++] = (uint16_t)channel;
-    }
+static bool have_room(const struct Passing *passing, size_t phases) {
+    size_t longest = 0;
+    for (size_t phase = 0; phase < phases; phase++)
+        longest = most(longest, passing->filled[phase]);
+    return longest <= passing->room;
 }
 
-void gather_kept(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
-                 size_t channel, size_t channels, size_t *cursors, size_t cursor_pitch, const struct Passing *passing,
-                 struct Kept *lists) {
-    size_t phases = phase_count(conv);
+size_t gather_kept(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
+                   size_t channel, size_t channels, size_t *cursors, size_t cursor_pitch,
+                   const struct Passing *passing, struct Kept *lists) {
+    size_t phases = phase_count(conv), i = 0;
     memset(passing->filled, 0, phases * sizeof *passing->filled);
-    for (size_t i = 0; i < channels; i++) {
+    for (; i < channels && have_room(passing, phases); i++) {
         for (size_t phase = 0; phase < phases; phase++)
             lists[phase].begins[i] = passing->filled[phase];
         for (size_t image = 0; image < tile->images; image++)
             gather_plane(conv, tile, elements, image, channel + i, &cursors[image * cursor_pitch + i], passing, lists);
     }
-    for (size_t phase = 0; phase < phases; phase++) {
-        lists[phase].begins[channels] = passing->filled[phase];
-        sort_channels(&lists[phase], channels);
-    }
+    for (size_t phase = 0; phase < phases; phase++)
+        lists[phase].begins[i] = passing->filled[phase];
+    return i;
 }

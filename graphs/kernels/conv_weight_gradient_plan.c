@@ -4,12 +4,11 @@
 
 /* Sizes for a first cache of 32 or 64 KiB and a second one of 1 MiB or more. */
 enum {
-    BLOCK_BYTES = 40 << 10,     /* of the gradient in a tile, for a block of output channels */
-    GRADIENT_BYTES = 512 << 10, /* for all output channels of a task */
-    SUMS_BYTES = 1 << 20,       /* of a task, or of all groups */
+    GRADIENT_BYTES = 80 << 10, /* of a tile, for a block of output channels */
+    SUMS_BYTES = 1 << 20,      /* of a task, or of all groups */
     MOST_GROUPS = 8,
-    MOST_CHANNELS = 512, /* of a task */
-    LISTED = 1 << 15,    /* elements whose kept values are in lists at once */
+    MOST_CHANNELS = 512, MOST_OUTPUTS = 512, /* of a task */
+    LISTED = 1 << 15,                        /* kept values in lists at once, if that is enough for one channel */
 };
 
 static struct Tile first_tile(const struct Convolution *conv, size_t images, size_t rows) {
@@ -37,13 +36,11 @@ static void choose_sizes(struct Plan *plan) {
     size_t groups = SUMS_BYTES / (plan->vectors * conv->channels * sums_of_vector);
     plan->groups = most(1, least(groups, least(MOST_GROUPS, conv->images)));
     plan->group_images = ceil_divide(conv->images, plan->groups);
-    choose_tile(plan, BLOCK_BYTES / vector_bytes / plan->block);
-    size_t vectors = GRADIENT_BYTES / (plan->tile.pixels * vector_bytes) / plan->block * plan->block;
-    plan->task_vectors = least(plan->vectors, most(plan->block, vectors));
+    choose_tile(plan, GRADIENT_BYTES / vector_bytes / plan->block);
+    plan->task_vectors = least(plan->vectors, MOST_OUTPUTS / LANES);
     size_t channels = most(1, least(MOST_CHANNELS, SUMS_BYTES / (plan->task_vectors * sums_of_vector)));
     plan->task_channels = ceil_divide(conv->channels, ceil_divide(conv->channels, channels));
-    size_t elements = plan->tile.images * plan->tile.rows * conv->columns.size;
-    plan->listed_channels = most(1, least(plan->task_channels, LISTED / elements));
+    plan->listed = most(phase_elements(plan), least(LISTED, phase_elements(plan) * plan->task_channels));
 }
 
 OrtStatus *make_plan(const struct Call *call, const struct Convolution *conv, struct Plan *plan) {

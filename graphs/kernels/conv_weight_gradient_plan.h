@@ -14,7 +14,7 @@ struct Plan {
     size_t groups, group_images; /* how many there are of images, and of how many at most */
     struct Tile tile;            /* the first one, and the largest */
     size_t task_vectors, task_channels;
-    size_t listed_channels; /* whose kept values are in lists at once */
+    size_t listed; /* entries of the list of each phase */
 };
 
 /* A task: some vectors of output channels, and channels, in a group of images. */
@@ -46,6 +46,12 @@ static inline struct Part part_at(const struct Plan *plan, size_t task) {
                          .vectors = least(plan->task_vectors, plan->vectors - vector),
                          .channel = channel,
                          .channels = least(plan->task_channels, plan->conv->channels - channel)};
+}
+
+/* Elements of a phase in one channel of a tile, at most. */
+static inline size_t phase_elements(const struct Plan *plan) {
+    const struct Axis *down = &plan->conv->rows, *across = &plan->conv->columns;
+    return plan->tile.images * ceil_divide(plan->tile.rows, down->stride) * ceil_divide(across->size, across->stride);
 }
 
 /* How many vectors the block has that begins at `vector` of a task. */

@@ -38,14 +38,12 @@ static void *take(char *memory, size_t *taken, size_t count, size_t size) {
 
 /* Gives each part of the work its memory. Returns how much that is. */
 static size_t arrange(const struct Plan *plan, struct Work *work, char *memory) {
-    const struct Axis *down = &plan->conv->rows, *across = &plan->conv->columns;
-    size_t taken = 0, range = plan->tile.rows * across->size + GATHER_SLACK, images = plan->tile.images;
-    size_t of_phase = ceil_divide(plan->tile.rows, down->stride) * ceil_divide(across->size, across->stride);
-    size_t listed = plan->listed_channels * images * of_phase + GATHER_SLACK;
+    size_t taken = 0, range = plan->tile.rows * plan->conv->columns.size + GATHER_SLACK, images = plan->tile.images;
+    size_t listed = plan->listed + GATHER_SLACK;
     work->cursor_pitch = plan->task_channels + PREFETCHED;
     work->elements.pitch = range;
     work->sums = take(memory, &taken, plan->groups > 1 ? 0 : sums_of_task(plan), sizeof(float));
-    work->gradient = take(memory, &taken, plan->task_vectors * LANES * plan->tile.pixels, sizeof(float));
+    work->gradient = take(memory, &taken, plan->block * LANES * plan->tile.pixels, sizeof(float));
     work->gradient_places = take(memory, &taken, plan->tile.pixels, sizeof(uint16_t));
     work->elements.places = take(memory, &taken, images * range, sizeof(uint16_t));
     work->elements.phases = take(memory, &taken, range, sizeof(uint16_t));
@@ -53,13 +51,13 @@ static size_t arrange(const struct Plan *plan, struct Work *work, char *memory) 
     work->passing.phases = take(memory, &taken, range, sizeof(uint16_t));
     work->passing.values = take(memory, &taken, range, sizeof(float));
     work->passing.filled = take(memory, &taken, plan->phases, sizeof(uint32_t));
+    work->passing.room = plan->listed - phase_elements(plan);
     work->cursors = take(memory, &taken, images * work->cursor_pitch, sizeof(size_t));
     work->lists = take(memory, &taken, plan->phases, sizeof *work->lists);
     for (size_t phase = 0; phase < plan->phases; phase++) {
         struct Kept list = {.places = take(memory, &taken, listed, sizeof(uint16_t)),
                             .values = take(memory, &taken, listed, sizeof(float)),
-                            .begins = take(memory, &taken, plan->listed_channels + 1, sizeof(uint32_t)),
-                            .order = take(memory, &taken, plan->listed_channels, sizeof(uint16_t))};
+                            .begins = take(memory, &taken, plan->task_channels + 1, sizeof(uint32_t))};
         if (memory)
             work->lists[phase] = list;
     }
@@ -103,38 +101,53 @@ static void add_phase(const struct Plan *plan, const struct Tile *tile, const st
         }
 }
 
-static void add_lists(const struct Plan *plan, const struct Tile *tile, const struct Part *part,
-                      const struct Work *work, size_t channel, size_t channels, bool first) {
+/* A tile of a task. */
+struct Step {
+    struct Tile tile, next; /* none if it has no images */
+    bool first;
+};
+
+/* While a block is added, the gradient of the next is fetched, a portion for each channel. */
+static struct Ahead ahead_of(const struct Plan *plan, const struct Step *step, const struct Part *part, size_t vector,
+                             size_t channels, bool last) {
+    bool same = vector < part->vectors;
+    size_t next = same ? vector : 0, output = plan->conv->begin + (part->vector + next) * LANES;
+    const struct Tile *tile = same || !last ? &step->tile : &step->next;
+    if (!tile->images)
+        return (struct Ahead){.every = UINT32_MAX};
+    return look_ahead(plan->conv, tile, output, block_at(plan, part, next) * LANES, channels);
+}
+
+static void add_lists(const struct Plan *plan, const struct Step *step, const struct Part *part,
+                      const struct Work *work, size_t channel, size_t channels) {
+    const struct Convolution *conv = plan->conv;
     for (size_t vector = 0, vectors; vector < part->vectors; vector += vectors) {
         vectors = block_at(plan, part, vector);
+        lay_gradient(conv, &step->tile, work->gradient_places, conv->begin + (part->vector + vector) * LANES,
+                     vectors * LANES, work->gradient);
+        struct Ahead ahead = ahead_of(plan, step, part, vector + vectors, channels, channel + channels == part->channels);
         float *sums = work->sums + plan->taps * LANES * (vector * part->channels + vectors * channel);
         for (size_t number = 0; number < plan->phases; number++) {
-            struct Phase phase = phase_at(plan->conv, number);
+            struct Phase phase = phase_at(conv, number);
             struct Addition addition = {.kept = work->lists[number],
                                         .channels = channels,
-                                        .gradient = work->gradient + vector * LANES * tile->pixels,
+                                        .gradient = work->gradient,
                                         .sums = sums,
-                                        .first = first};
-            add_phase(plan, tile, &phase, vectors, addition);
+                                        .first = step->first,
+                                        .ahead = &ahead};
+            add_phase(plan, &step->tile, &phase, vectors, addition);
         }
     }
 }
 
-static void add_tile(const struct Plan *plan, const struct Tile *tile, const struct Part *part, struct Work *work,
-                     bool first) {
-    const struct Convolution *conv = plan->conv;
-    for (size_t vector = 0, vectors; vector < part->vectors; vector += vectors) {
-        vectors = block_at(plan, part, vector);
-        lay_gradient(conv, tile, work->gradient_places, conv->begin + (part->vector + vector) * LANES, vectors * LANES,
-                     work->gradient + vector * LANES * tile->pixels);
-    }
-    if (!tile->row)
-        set_cursors(plan, tile, part, work);
+static void add_tile(const struct Plan *plan, const struct Step *step, const struct Part *part, struct Work *work) {
+    if (!step->tile.row)
+        set_cursors(plan, &step->tile, part, work);
     for (size_t channel = 0, channels; channel < part->channels; channel += channels) {
-        channels = least(plan->listed_channels, part->channels - channel);
-        gather_kept(conv, tile, &work->elements, part->channel + channel, channels, work->cursors + channel,
-                    work->cursor_pitch, &work->passing, work->lists);
-        add_lists(plan, tile, part, work, channel, channels, first);
+        channels = gather_kept(plan->conv, &step->tile, &work->elements, part->channel + channel,
+                               part->channels - channel, work->cursors + channel, work->cursor_pitch, &work->passing,
+                               work->lists);
+        add_lists(plan, step, part, work, channel, channels);
     }
 }
 
@@ -172,19 +185,31 @@ static void finish(const struct Plan *plan, const struct Part *part, const float
     }
 }
 
+static struct Tile tile_at(const struct Plan *plan, size_t image, size_t row, size_t end) {
+    struct Tile tile = {.image = image,
+                        .images = least(plan->tile.images, end - image),
+                        .row = row,
+                        .rows = least(plan->tile.rows, plan->conv->rows.size - row)};
+    complete_tile(plan->conv, &tile);
+    return tile;
+}
+
+/* The next one, or one of no images. */
+static struct Tile tile_behind(const struct Plan *plan, const struct Tile *tile, size_t end) {
+    size_t row = tile->row + tile->rows;
+    bool whole = row == plan->conv->rows.size;
+    return tile_at(plan, tile->image + (whole ? tile->images : 0), whole ? 0 : row, end);
+}
+
 static void add_tiles(const struct Plan *plan, const struct Part *part, struct Work *work) {
-    size_t rows = plan->conv->rows.size;
     size_t begin = group_begin(plan, part->group), end = group_begin(plan, part->group + 1);
     place_gradient(plan->conv, &plan->tile, work->gradient_places);
     place_elements(plan->conv, &plan->tile, &work->elements);
-    struct Tile tile = plan->tile;
-    for (tile.image = begin; tile.image < end; tile.image += plan->tile.images)
-        for (tile.row = 0; tile.row < rows; tile.row += plan->tile.rows) {
-            tile.images = least(plan->tile.images, end - tile.image);
-            tile.rows = least(plan->tile.rows, rows - tile.row);
-            complete_tile(plan->conv, &tile);
-            add_tile(plan, &tile, part, work, tile.image == begin && !tile.row);
-        }
+    for (struct Step step = {.tile = tile_at(plan, begin, 0, end), .first = true}; step.tile.images;
+         step = (struct Step){.tile = step.next}) {
+        step.next = tile_behind(plan, &step.tile, end);
+        add_tile(plan, &step, part, work);
+    }
 }
 
 static char *take_spare(struct Job *job) {

@@ -3,6 +3,8 @@
 #include "conv_weight_gradient.h"
 #include "conv_weight_gradient_vector.h"
 
+enum { AT_ONCE = 8 };
+
 static size_t positive(ptrdiff_t number) { return number > 0 ? (size_t)number : 0; }
 
 void complete_tile(const struct Convolution *conv, struct Tile *tile) {
@@ -61,14 +63,12 @@ static void transpose_few(const float *from, size_t pitch, size_t channels, size
             to[places[pixel] * width + channel] = channel < channels ? from[channel * pitch + pixel] : 0;
 }
 
-/* The last square overlaps the one before. The rows of the next tile are most likely where these end. */
+/* The last square overlaps the one before. */
 static void transpose(const float *from, size_t pitch, size_t channels, size_t count, const uint16_t *places,
                       size_t width, float *to) {
     for (size_t done = 0; done < count; done += LANES) {
         size_t pixel = least(done, count - LANES);
         Vector square[LANES];
-        for (size_t channel = 0; channel < LANES; channel++)
-            __builtin_prefetch(from + channel * pitch + pixel + count, 0, 2);
         if (channels == LANES)
             for (size_t channel = 0; channel < LANES; channel++)
                 square[channel] = load(from + channel * pitch + pixel);
@@ -96,4 +96,25 @@ void lay_gradient(const struct Convolution *conv, const struct Tile *tile, const
             float *image_to = to + image * tile->image_pitch * width + part;
             (count < LANES ? transpose_few : transpose)(from, plane, channels, count, places, width, image_to);
         }
+}
+
+/* Tiles of several images have all of their rows. */
+struct Ahead look_ahead(const struct Convolution *conv, const struct Tile *tile, size_t channel, size_t width,
+                        size_t channels) {
+    struct Range rows = rows_of(conv, tile);
+    size_t across = conv->columns.out_size, plane = conv->rows.out_size * across, image = conv->out_channels * plane;
+    size_t outputs = least(width, conv->end - channel), runs = outputs;
+    struct Ahead ahead = {.floats = (rows.end - rows.first) * across, .pitch = plane};
+    if (tile->images > 1) {
+        ahead = (struct Ahead){.floats = outputs * plane, .pitch = image};
+        runs = tile->images;
+    }
+    size_t lines = ceil_divide(ahead.floats, LINE_FLOATS) + 1;
+    ahead.every = (uint32_t)most(1, channels * AT_ONCE / (lines * runs));
+    size_t portions = ceil_divide(channels, ahead.every);
+    ahead.runs = ceil_divide(runs, portions);
+    ahead.lines = ceil_divide(lines, most(1, portions * ahead.runs / runs));
+    ahead.line = conv->gradient + tile->image * image + channel * plane + rows.first * across;
+    ahead.end = ahead.line + ahead.floats;
+    return ahead;
 }
