@@ -94,55 +94,96 @@ static void part(const struct Passing *p, size_t count, size_t phases, struct Ke
 static void prefetch(const struct Stored *x, size_t element, size_t count, size_t cursor, size_t kept) {
     size_t size = x->halves ? sizeof(half) : sizeof(float);
     const char *values = (const char *)x->values + cursor * size;
-    for (size_t byte = 0; byte < kept * size + 64; byte += 64)
-        __builtin_prefetch(values + byte);
+    for (size_t byte = 0; byte < kept * size + 64; byte += 256)
+        for (size_t line = 0; line < 256; line += 64)
+            __builtin_prefetch(values + byte + line);
     for (size_t byte = 0; byte < count / 8 + 64; byte += 64)
         __builtin_prefetch(x->bits + element / 8 + byte);
 }
 
-/* Adds the elements of one image and channel to the lists. */
-static void gather_plane(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
-                         size_t image, size_t channel, size_t *cursor, const struct Passing *passing,
-                         struct Kept *lists) {
-    size_t width = conv->columns.size, plane = conv->rows.size * width, count = tile->rows * width, kept = 0;
-    size_t first = ((tile->image + image) * conv->channels + channel) * plane + tile->row * width;
-    bool one_phase = conv->rows.stride * conv->columns.stride == 1;
-    uint16_t *places = one_phase ? lists->places + *passing->filled : passing->places;
-    const uint16_t *table = elements->places + image * elements->pitch;
-    for (size_t at = 0; at < count; at += 64) {
-        uint64_t bits = bits_at(&conv->x, first + at) & lowest(count - at);
-        if (!one_phase)
-            gather(bits, elements->phases + at, passing->phases + kept);
-        kept += gather(bits, table + at, places + kept);
-    }
-    prefetch(&conv->x, first + PREFETCHED * plane, count, cursor[PREFETCHED], kept);
-    copy_values(&conv->x, *cursor, kept, one_phase ? lists->values + *passing->filled : passing->values);
-    *cursor += kept;
-    if (one_phase)
-        *passing->filled += (uint32_t)kept;
-    else
-        part(passing, kept, phase_count(conv), lists);
+/* The entries of the table for those of `count` elements that are kept. Returns how many. */
+static inline size_t gather_range(const struct Stored *x, size_t first, size_t count, const uint16_t *table,
+                                  uint16_t *to) {
+    size_t kept = 0, at = 0;
+    for (; at + 64 <= count; at += 64)
+        kept += gather(bits_at(x, first + at), table + at, to + kept);
+    return at < count ? kept + gather(bits_at(x, first + at) & lowest(count - at), table + at, to + kept) : kept;
 }
 
-static bool have_room(const struct Passing *passing, size_t phases) {
+/* From where the kept elements of a tile are gathered. */
+struct Gathering {
+    struct Stored x;
+    struct Elements elements;
+    size_t images, image_pitch, plane;
+    size_t first, count; /* elements of the first image and channel */
+    size_t *cursors, cursor_pitch;
+};
+
+/* Those of one image and channel. Returns how many. */
+static inline size_t gather_piece(const struct Gathering *g, size_t image, size_t channel, uint16_t *places,
+                                  float *values) {
+    size_t first = g->first + image * g->image_pitch + channel * g->plane;
+    size_t *cursor = g->cursors + image * g->cursor_pitch + channel;
+    size_t kept = gather_range(&g->x, first, g->count, g->elements.places + image * g->elements.pitch, places);
+    prefetch(&g->x, first + PREFETCHED * g->plane, g->count, cursor[PREFETCHED], kept);
+    copy_values(&g->x, *cursor, kept, values);
+    *cursor += kept;
+    return kept;
+}
+
+/* Elements of one phase are listed at once. */
+static size_t gather_plain(const struct Gathering *given, size_t channels, size_t room, struct Kept *list) {
+    const struct Gathering g = *given;
+    size_t filled = 0, channel = 0;
+    for (; channel < channels && filled <= room; channel++) {
+        list->begins[channel] = (uint32_t)filled;
+        for (size_t image = 0; image < g.images; image++)
+            filled += gather_piece(&g, image, channel, list->places + filled, list->values + filled);
+    }
+    list->begins[channel] = (uint32_t)filled;
+    return channel;
+}
+
+static size_t longest_list(const struct Passing *passing, size_t phases) {
     size_t longest = 0;
     for (size_t phase = 0; phase < phases; phase++)
         longest = most(longest, passing->filled[phase]);
-    return longest <= passing->room;
+    return longest;
+}
+
+static size_t gather_phases(const struct Gathering *g, size_t channels, size_t phases, const struct Passing *passing,
+                            struct Kept *lists) {
+    size_t channel = 0;
+    memset(passing->filled, 0, phases * sizeof *passing->filled);
+    for (; channel < channels && longest_list(passing, phases) <= passing->room; channel++) {
+        for (size_t phase = 0; phase < phases; phase++)
+            lists[phase].begins[channel] = passing->filled[phase];
+        for (size_t image = 0; image < g->images; image++) {
+            size_t first = g->first + image * g->image_pitch + channel * g->plane;
+            gather_range(&g->x, first, g->count, g->elements.phases, passing->phases);
+            size_t kept = gather_piece(g, image, channel, passing->places, passing->values);
+            part(passing, kept, phases, lists);
+        }
+    }
+    for (size_t phase = 0; phase < phases; phase++)
+        lists[phase].begins[channel] = passing->filled[phase];
+    return channel;
 }
 
 size_t gather_kept(const struct Convolution *conv, const struct Tile *tile, const struct Elements *elements,
                    size_t channel, size_t channels, size_t *cursors, size_t cursor_pitch,
                    const struct Passing *passing, struct Kept *lists) {
-    size_t phases = phase_count(conv), i = 0;
-    memset(passing->filled, 0, phases * sizeof *passing->filled);
-    for (; i < channels && have_room(passing, phases); i++) {
-        for (size_t phase = 0; phase < phases; phase++)
-            lists[phase].begins[i] = passing->filled[phase];
-        for (size_t image = 0; image < tile->images; image++)
-            gather_plane(conv, tile, elements, image, channel + i, &cursors[image * cursor_pitch + i], passing, lists);
-    }
-    for (size_t phase = 0; phase < phases; phase++)
-        lists[phase].begins[i] = passing->filled[phase];
-    return i;
+    size_t width = conv->columns.size, plane = conv->rows.size * width;
+    const struct Gathering gathering = {.x = conv->x,
+                                        .elements = *elements,
+                                        .images = tile->images,
+                                        .image_pitch = conv->channels * plane,
+                                        .plane = plane,
+                                        .first = (tile->image * conv->channels + channel) * plane + tile->row * width,
+                                        .count = tile->rows * width,
+                                        .cursors = cursors,
+                                        .cursor_pitch = cursor_pitch};
+    if (conv->rows.stride * conv->columns.stride == 1)
+        return gather_plain(&gathering, channels, passing->room, lists);
+    return gather_phases(&gathering, channels, phase_count(conv), passing, lists);
 }

@@ -22,22 +22,26 @@ static inline uint64_t bits_at(const struct Stored *x, size_t element) {
     return low >> shift | (uint64_t)from[8] << 1 << (63 - shift);
 }
 
-/* How many of `count` elements are kept. */
+/* How many of `count` elements, at least one, are kept. */
 static inline size_t kept_among(const struct Stored *x, size_t first, size_t count) {
-    size_t kept = 0;
-    for (size_t at = 0; at < count; at += 64)
-        kept += bit_count(bits_at(x, first + at) & lowest(count - at));
-    return kept;
+    size_t begin = first / 8 * 8, end = first + count, kept = 0;
+    size_t before = bit_count(x->bits[first / 8] & lowest(first - begin));
+    for (uint64_t word; begin + 64 <= end; begin += 64) {
+        memcpy(&word, x->bits + begin / 8, sizeof word);
+        kept += bit_count(word);
+    }
+    return kept + bit_count(bits_at(x, begin) & lowest(end - begin)) - before;
 }
 
 /* How many elements are kept before this one. */
 static inline size_t kept_before(const struct Stored *x, size_t element) {
     size_t part = element / PART;
-    return x->starts[part].value + kept_among(x, part * PART, element - part * PART);
+    size_t kept = x->starts[part].value, past = element % PART;
+    return past ? kept + kept_among(x, element - past, past) : kept;
 }
 
-/* Some values as float32; writes up to COPIED more. */
-enum { COPIED = 16 };
+/* Some values as float32; writes up to COPIED more. So many at once, as how often the loop is run is then foreseen. */
+enum { COPIED = 32 };
 
 static inline void copy_values(const struct Stored *x, size_t first, size_t count, float *to) {
     const float *floats = (const float *)x->values + first;
@@ -48,8 +52,9 @@ static inline void copy_values(const struct Stored *x, size_t first, size_t coun
         return;
     }
     if (x->halves)
-        for (size_t i = 0; i < count; i += LANES)
-            store(to + i, load_halves(halves + i));
+        for (size_t i = 0; i < count; i += COPIED)
+            for (size_t j = 0; j < COPIED; j += LANES)
+                store(to + i + j, load_halves(halves + i + j));
     else
         for (size_t i = 0; i < count; i += COPIED)
             memcpy(to + i, floats + i, COPIED * sizeof(float));
