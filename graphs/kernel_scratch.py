@@ -8,7 +8,7 @@ import onnx_ir as ir
 from graphs.tensor_size import Sizes, TensorSize, bits
 
 LANE_BYTES = 64
-SUMS_BYTES, GRADIENT_BYTES, DENSE_BYTES = 1 << 20, 512 << 10, 2 << 20
+SUMS_BYTES, GRADIENT_BYTES, DENSE_BYTES = 1 << 20, 80 << 10, 2 << 20
 MOST_GROUPS, LISTED, LISTED_BYTES, TILE = 8, 1 << 15, 6, 320
 FILLERS = 8
 """As in conv_weight_gradient_plan.c and conv_weight_gradient_dense.c; TILE: the pixels of a tile, about."""

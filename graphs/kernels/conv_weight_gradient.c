@@ -93,7 +93,7 @@ static void expand_part(void *context, size_t part) {
  * benchmarks/conv_weight_gradient.py shows it. */
 static bool dense_is_faster(const struct Convolution *conv) {
 #if ISA_AVX512
-    static const double one_tap[] = {0.85, 0.8}, more_taps[] = {1, 1}; /* without strides, with */
+    static const double one_tap[] = {0.7, 0.7}, more_taps[] = {1, 0.95}; /* without strides, with */
 #else
     static const double one_tap[] = {0.75, 0.55}, more_taps[] = {1, 0.62};
 #endif

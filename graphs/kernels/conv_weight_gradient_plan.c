@@ -2,13 +2,14 @@
 
 #include "conv_weight_gradient_plan.h"
 
-/* Sizes for a first cache of 32 or 64 KiB and a second one of 1 MiB or more. */
+/* Sizes for a second cache of 1 MiB or more, and for a first one that holds about half of a block's gradient. */
 enum {
     GRADIENT_BYTES = 80 << 10, /* of a tile, for a block of output channels */
     SUMS_BYTES = 1 << 20,      /* of a task, or of all groups */
     MOST_GROUPS = 8,
-    MOST_CHANNELS = 512, MOST_OUTPUTS = 512, /* of a task */
-    LISTED = 1 << 15,                        /* kept values in lists at once, if that is enough for one channel */
+    MOST_CHANNELS = 512, /* of a task */
+    MOST_OUTPUTS = 512,  /* of a task */
+    LISTED = 1 << 15,    /* kept values in lists at once, or those of a channel if these may be more */
 };
 
 static struct Tile first_tile(const struct Convolution *conv, size_t images, size_t rows) {
@@ -40,7 +41,8 @@ static void choose_sizes(struct Plan *plan) {
     plan->task_vectors = least(plan->vectors, MOST_OUTPUTS / LANES);
     size_t channels = most(1, least(MOST_CHANNELS, SUMS_BYTES / (plan->task_vectors * sums_of_vector)));
     plan->task_channels = ceil_divide(conv->channels, ceil_divide(conv->channels, channels));
-    plan->listed = most(phase_elements(plan), least(LISTED, phase_elements(plan) * plan->task_channels));
+    size_t elements = phase_elements(plan);
+    plan->listed = most(elements, least(LISTED / plan->phases, elements * plan->task_channels));
 }
 
 OrtStatus *make_plan(const struct Call *call, const struct Convolution *conv, struct Plan *plan) {

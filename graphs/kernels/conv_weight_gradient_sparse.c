@@ -2,9 +2,11 @@
  * gradient's pixel there times the value, for all output channels at once, in vectors.
  *
  * The work is cut into tasks of some images, output channels and channels. A task goes through its images tile by
- * tile: it lays out the gradient, gathers the kept values, adds. Its sums are [block of output channels][channel][tap]
- * [width]. Where the sums are few, images are in groups that have sums of their own: there are more tasks to share
- * then. How the work is cut and in what order sums are added depends on the shapes alone.
+ * tile: it gathers the kept values, and for each block of output channels it lays out the gradient and adds. Meanwhile
+ * the gradient of the next block is fetched: much of the time would else be spent on waiting for it. The sums of a task
+ * are [block of output channels][channel][tap][width]. Where they are few, images are in groups that have sums of
+ * their own: there are more tasks to share then. How the work is cut and in what order sums are added depends on the
+ * shapes alone.
  */
 
 #include "conv_weight_gradient_plan.h"
@@ -101,31 +103,37 @@ static void add_phase(const struct Plan *plan, const struct Tile *tile, const st
         }
 }
 
-/* A tile of a task. */
+/* A tile of a task, and the one behind it: of no images if there is none. */
 struct Step {
-    struct Tile tile, next; /* none if it has no images */
+    struct Tile tile, next;
     bool first;
 };
 
-/* While a block is added, the gradient of the next is fetched, a portion for each channel. */
+static size_t output_channel(const struct Plan *plan, const struct Part *part, size_t vector) {
+    return plan->conv->begin + (part->vector + vector) * LANES;
+}
+
+/* What is laid out behind the blocks before `vector`, to be fetched while so many channels are added: the next block of
+ * this tile, or the first one of this for other channels or of the next tile. */
 static struct Ahead ahead_of(const struct Plan *plan, const struct Step *step, const struct Part *part, size_t vector,
-                             size_t channels, bool last) {
-    bool same = vector < part->vectors;
-    size_t next = same ? vector : 0, output = plan->conv->begin + (part->vector + next) * LANES;
-    const struct Tile *tile = same || !last ? &step->tile : &step->next;
-    if (!tile->images)
+                             size_t channels, bool last_channels) {
+    bool new_tile = vector == part->vectors && last_channels;
+    size_t block = vector < part->vectors ? vector : 0;
+    if (new_tile && !step->next.images)
         return (struct Ahead){.every = UINT32_MAX};
-    return look_ahead(plan->conv, tile, output, block_at(plan, part, next) * LANES, channels);
+    return look_ahead(plan->conv, new_tile ? &step->next : &step->tile, output_channel(plan, part, block),
+                      block_at(plan, part, block) * LANES, channels);
 }
 
 static void add_lists(const struct Plan *plan, const struct Step *step, const struct Part *part,
                       const struct Work *work, size_t channel, size_t channels) {
     const struct Convolution *conv = plan->conv;
+    bool last_channels = channel + channels == part->channels;
     for (size_t vector = 0, vectors; vector < part->vectors; vector += vectors) {
         vectors = block_at(plan, part, vector);
-        lay_gradient(conv, &step->tile, work->gradient_places, conv->begin + (part->vector + vector) * LANES,
-                     vectors * LANES, work->gradient);
-        struct Ahead ahead = ahead_of(plan, step, part, vector + vectors, channels, channel + channels == part->channels);
+        lay_gradient(conv, &step->tile, work->gradient_places, output_channel(plan, part, vector), vectors * LANES,
+                     work->gradient);
+        struct Ahead ahead = ahead_of(plan, step, part, vector + vectors, channels, last_channels);
         float *sums = work->sums + plan->taps * LANES * (vector * part->channels + vectors * channel);
         for (size_t number = 0; number < plan->phases; number++) {
             struct Phase phase = phase_at(conv, number);
@@ -185,6 +193,7 @@ static void finish(const struct Plan *plan, const struct Part *part, const float
     }
 }
 
+/* The tile that begins there, in a group of images up to `end`. */
 static struct Tile tile_at(const struct Plan *plan, size_t image, size_t row, size_t end) {
     struct Tile tile = {.image = image,
                         .images = least(plan->tile.images, end - image),
@@ -194,7 +203,6 @@ static struct Tile tile_at(const struct Plan *plan, size_t image, size_t row, si
     return tile;
 }
 
-/* The next one, or one of no images. */
 static struct Tile tile_behind(const struct Plan *plan, const struct Tile *tile, size_t end) {
     size_t row = tile->row + tile->rows;
     bool whole = row == plan->conv->rows.size;

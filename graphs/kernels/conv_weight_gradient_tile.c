@@ -3,8 +3,6 @@
 #include "conv_weight_gradient.h"
 #include "conv_weight_gradient_vector.h"
 
-enum { AT_ONCE = 8 };
-
 static size_t positive(ptrdiff_t number) { return number > 0 ? (size_t)number : 0; }
 
 void complete_tile(const struct Convolution *conv, struct Tile *tile) {
@@ -98,7 +96,10 @@ void lay_gradient(const struct Convolution *conv, const struct Tile *tile, const
         }
 }
 
-/* Tiles of several images have all of their rows. */
+/* In portions of about so many lines: less often than for each channel where that is enough. Tiles of several images
+ * have all of their rows. */
+enum { PORTION = 8 };
+
 struct Ahead look_ahead(const struct Convolution *conv, const struct Tile *tile, size_t channel, size_t width,
                         size_t channels) {
     struct Range rows = rows_of(conv, tile);
@@ -110,7 +111,7 @@ struct Ahead look_ahead(const struct Convolution *conv, const struct Tile *tile,
         runs = tile->images;
     }
     size_t lines = ceil_divide(ahead.floats, LINE_FLOATS) + 1;
-    ahead.every = (uint32_t)most(1, channels * AT_ONCE / (lines * runs));
+    ahead.every = (uint32_t)most(1, channels * PORTION / (lines * runs));
     size_t portions = ceil_divide(channels, ahead.every);
     ahead.runs = ceil_divide(runs, portions);
     ahead.lines = ceil_divide(lines, most(1, portions * ahead.runs / runs));

@@ -168,6 +168,8 @@ def test_any_convolution(isa: str, case: Case, way: str) -> None:
         Case(2, 64, (28, 28), 160, (1, 1), (2, 2), (0, 0, 0, 0), density=0.1),
         Case(8, 200, (7, 7), 100, density=0.1),
         Case(8, 600, (7, 7), 40, (1, 1), pads=(0, 0, 0, 0), density=0.05),
+        Case(2, 400, (14, 14), 150, (1, 1), pads=(0, 0, 0, 0), density=1),
+        Case(3, 300, (14, 14), 40, strides=(2, 2), density=1),
         Case(2, 3, (224, 224), 64, (7, 7), (2, 2), (3, 3, 3, 3), density=1),
         Case(2, 3, (64, 64), 48, (16, 16), (16, 16), (0, 0, 0, 0), density=1),
         Case(64, 16, (32, 32), 16, density=0.1, halves=True),
