@@ -1,21 +1,22 @@
 """Time of the weight gradient of convolutions, from kept values and from dense activations, one thread.
 
-    python -m benchmarks.conv_weight_gradient [--network resnet50] [--rounds 7] [--json]
+    python -m benchmarks.conv_weight_gradient [--network resnet50] [--rounds 7] [--output benchmarks/results]
 
 The contestants take turns in one process; every figure is a median of the process's CPU time, in milliseconds. The
 numbers 0 to 0.95 are prune ratios. TOOLCHAIN_ISA=avx2 chooses the kernels for AVX2; with ONEDNN_MAX_CPU_ISA=AVX2 and
-OPENBLAS_CORETYPE=Haswell, PyTorch and OpenBLAS do without AVX-512 too.
+OPENBLAS_CORETYPE=Haswell, PyTorch and OpenBLAS do without AVX-512 too. --output: where
+conv_weight_gradient-NETWORK.json and .md go.
 """
 
 import argparse
 import gc
-import json
 import os
 import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -26,6 +27,7 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper
 
+from benchmarks.conv_weight_gradient_page import circumstances, write
 from graphs.build import OWN_DOMAIN
 from graphs.kernels import library
 
@@ -125,7 +127,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=NETWORKS, default="resnet50")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     gc.disable()
@@ -133,12 +135,11 @@ def main() -> None:
     measured = {}
     for layer in network.layers:
         measured[layer] = measure(contestants(layer, network.batch), arguments.rounds)
-        if not arguments.json:
-            print_row(layer, measured[layer], header=len(measured) == 1)
-    if arguments.json:
-        print(json.dumps([{"layer": str(layer), "count": layer.count, **times} for layer, times in measured.items()]))
-    else:
-        print_sums(measured)
+        print_row(layer, measured[layer], header=len(measured) == 1)
+    print_sums(measured)
+    if arguments.output:
+        facts = {"network": arguments.network, "batch": network.batch, "rounds": arguments.rounds}
+        write(arguments.output / f"conv_weight_gradient-{arguments.network}", {**facts, **document(measured)})
 
 
 def measure(contestants: Mapping[str, Run], rounds: int) -> Times:
@@ -248,21 +249,40 @@ def best_dense(times: Times) -> float:
 
 
 def print_sums(measured: Mapping[Layer, Times]) -> None:
-    """Of all layers and of each kind: how often as fast, and the ratio at which neither is faster."""
-    kinds = sorted({layer.kind for layer in measured})
     print("\nkind".ljust(9), *(f"/{r:g}".rjust(6) for r in RATIOS), " even with the best dense, with our own dense")
-    for kind in ["all", *kinds]:
+    for row in sums(measured):
+        speedups = [f"{speedup:6.2f}" for speedup in row["speedups"]]
+        print(
+            row["kind"].ljust(8), *speedups, f"{row['even_with_best_dense']:26.2f} {row['even_with_own_dense']:20.2f}"
+        )
+
+
+def sums(measured: Mapping[Layer, Times]) -> list[dict[str, Any]]:
+    """Of all layers and of each kind: how often as fast, and the ratio at which neither is faster."""
+    found = []
+    for kind in ["all", *sorted({layer.kind for layer in measured})]:
         chosen = {layer: times for layer, times in measured.items() if kind in ("all", layer.kind)}
         best = sum(layer.count * best_dense(times) for layer, times in chosen.items())
         own = sum(layer.count * times["own dense"] for layer, times in chosen.items())
         sparse = [sum(layer.count * times[f"{r:g}"] for layer, times in chosen.items()) for r in RATIOS]
-        speedups = [f"{best / spent:6.2f}" for spent in sparse]
-        print(kind.ljust(8), *speedups, f"{break_even(sparse, best):26.2f}", f"{break_even(sparse, own):20.2f}")
+        evens = {"even_with_best_dense": break_even(sparse, best), "even_with_own_dense": break_even(sparse, own)}
+        found.append({"kind": kind, "speedups": [best / spent for spent in sparse], **evens})
+    return found
 
 
 def break_even(sparse: Sequence[float], dense: float) -> float:
     """The ratio at which the time, which falls with the ratio, is that of the dense way."""
     return float(np.interp(-dense, [-spent for spent in sparse], RATIOS))
+
+
+def document(measured: Mapping[Layer, Times]) -> dict[str, Any]:
+    """What the page is made of."""
+    rows = [
+        {"layer": str(layer), "count": layer.count, **times, "best_dense": best_dense(times)}
+        for layer, times in measured.items()
+    ]
+    ratios = [f"{r:g}" for r in RATIOS]
+    return {"ratios": ratios, "rows": rows, "sums": sums(measured), "circumstances": circumstances()}
 
 
 if __name__ == "__main__":
