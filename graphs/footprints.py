@@ -18,6 +18,9 @@ KEEPERS = {"Sparsify", "SparsifyHalf", "SparsifyPair", "Narrow", "NarrowHalf", "
 CROWD = 8
 """Images of a batch in which most buffers are pages of their own."""
 
+MANY = 4 * CROWD
+"""Images for which buffers of bounded size have reached it: what one more takes is a mean over those from CROWD on."""
+
 TRIALS = 1000
 
 
@@ -55,7 +58,7 @@ class Footprints:
         ratios, self._sources = _distinct(stores, [CROWD * count for count in elements])
         nothing = [1.0] * len(elements)
         self._few = find_sizes(graph, CROWD, nothing)
-        self._many = find_sizes(graph, 2 * CROWD, nothing)
+        self._many = find_sizes(graph, MANY, nothing)
         self._kept = find_sizes(graph, CROWD, ratios)
         known = self._few.keys() & self._many.keys()
         self._one = {value: _shrunk(self._few[value], self._many[value]) for value in known}
@@ -86,7 +89,7 @@ class Footprints:
             yield condition, self._between(one.buffer, few.buffer, many.buffer, few.buffer)
 
     def _between(self, one: TensorSize, few: TensorSize, many: TensorSize, kept: TensorSize) -> Footprint:
-        each = (many.bytes - few.bytes) // CROWD
+        each = (many.bytes - few.bytes) // (MANY - CROWD)
         alone, rest = resident(one.bytes) - each, resident(few.bytes) - CROWD * each
         if kept.elements <= few.elements:
             return Footprint(alone, rest, each)
@@ -97,9 +100,10 @@ class Footprints:
 
 
 def _shrunk(few: TensorSize, many: TensorSize) -> TensorSize:
-    """The size for one image, from those for CROWD and twice as many."""
+    """The size for one image, from those for CROWD and for MANY."""
     sides = zip(few.shape, many.shape, strict=True)
-    return TensorSize(few.dtype, tuple(side - (other - side) * (CROWD - 1) // CROWD for side, other in sides))
+    shrunk = (side - (other - side) * (CROWD - 1) // (MANY - CROWD) for side, other in sides)
+    return TensorSize(few.dtype, tuple(shrunk))
 
 
 def _distinct(stores: Sequence[Store], elements: Sequence[int]) -> tuple[list[float], dict[int, int]]:

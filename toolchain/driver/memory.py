@@ -31,13 +31,15 @@ def measure_peak(work: Callable[[], T]) -> Tuple[T, Optional[int]]:
     """What `work` returns, and how far resident memory rose above its level before, in bytes.
 
     From VmHWM of /proc/self/status, reset through /proc/self/clear_refs (Linux, proc(5)); None where there is none.
+    Pages of files, as those of programs, which `work` was the first to read do not count: the system takes them back.
     """
     _return_free_memory()
     resettable = _reset_high_water_mark()
     before = _status()
     result = work()
     after = _status()
-    return result, after["VmHWM"] - before["VmRSS"] if resettable else None
+    read = max(0, after.get("RssFile", 0) - before.get("RssFile", 0))
+    return result, after["VmHWM"] - before["VmRSS"] - read if resettable else None
 
 
 def resident_bytes() -> Optional[int]:
@@ -61,10 +63,10 @@ def _reset_high_water_mark() -> bool:
 
 
 def _status() -> Dict[str, int]:
-    """VmRSS and VmHWM in bytes; empty where /proc is not."""
+    """VmRSS, VmHWM and RssFile in bytes; empty where /proc is not."""
     try:
         with open("/proc/self/status") as stream:
-            lines = [line.split() for line in stream if line.startswith(("VmRSS:", "VmHWM:"))]
+            lines = [line.split() for line in stream if line.startswith(("VmRSS:", "VmHWM:", "RssFile:"))]
     except OSError:
         return {}
     return {words[0].rstrip(":"): int(words[1]) * 1024 for words in lines}
