@@ -13,6 +13,12 @@ FAITHFUL, NEAR, WELL_BELOW, SHARE, DRIFT = 0.3, 0.5, 5.0, 0.25, 0.5
 kept bytes that SURGEON may take; points that the last round may lie above the first."""
 
 
+EVEN_GRADIENTS = """\
+SURGEON keeps of a layer what the root mean square of its gradient is to the largest one. In these small networks the
+BatchNorms, half of all that is saved, have gradients of one size: a batch of corrupted photographs keeps 0.38 of the
+elements of ResNet-20 and 0.29 of ResNet-56, where the paper's WRN-28-10 keeps 0.09. Masks of ReLU wait whole."""
+
+
 @dataclass(frozen=True)
 class Results:
     """Of one model, by part of the page; each part by label."""
@@ -32,10 +38,11 @@ class Results:
 
 @dataclass(frozen=True)
 class Claim:
-    """judge: raises LookupError where what it needs was not measured."""
+    """judge: raises LookupError where what it needs was not measured. why: it does not hold, where it does not."""
 
     words: str
     judge: Callable[[Results], Verdict]
+    why: str = ""
 
 
 def faithful(results: Results) -> Verdict:
@@ -70,7 +77,7 @@ def small_share(label: str) -> Claim:
         share = results.kept(label) / results.kept("full")
         return f"{100 * share:.0f} % of them", share <= SHARE
 
-    return Claim(f"{label} keeps at most a quarter of full's bytes", judge)
+    return Claim(f"{label} keeps at most a quarter of full's bytes", judge, EVEN_GRADIENTS)
 
 
 def below_static(results: Results) -> Verdict:
@@ -107,11 +114,31 @@ CLAIMS = (
 )
 
 
-def judged(parts: Mapping[str, Sequence[Document]]) -> Iterator[tuple[str, str, bool]]:
+def judged(parts: Mapping[str, Sequence[Document]]) -> Iterator[tuple[Claim, str, bool]]:
     """Claim, figures and verdict, of each claim for which one model's results were had."""
     results = Results(parts)
     for claim in CLAIMS:
         try:
-            yield claim.words, *claim.judge(results)
+            yield claim, *claim.judge(results)
         except LookupError:
             continue
+
+
+def claims_table(parts: Mapping[str, Sequence[Document]]) -> Iterator[str]:
+    """A table a model, and then why what does not hold does not."""
+    reasons: dict[str, str] = {}
+    for model in dict.fromkeys(str(one["model"]) for one in parts.get("table", [])):
+        yield f"{model}:\n"
+        yield "| | | |"
+        yield "|---|---|---|"
+        for claim, figures, holds in judged(_of_model(parts, model)):
+            yield f"| {claim.words} | {figures} | {'holds' if holds else '**does not hold**'} |"
+            if not holds and claim.why:
+                reasons.setdefault(claim.why, claim.words)
+        yield ""
+    for why, words in reasons.items():
+        yield f"- *{words}*: {why}".replace("\n", "\n  ")
+
+
+def _of_model(parts: Mapping[str, Sequence[Document]], model: str) -> dict[str, list[Document]]:
+    return {part: [one for one in found if one["model"] == model] for part, found in parts.items()}

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.methods_cache_page import cache_table
-from benchmarks.methods_claims import judged
+from benchmarks.methods_claims import claims_table
 from toolchain.driver.bytesize import format_bytes
 from toolchain.evaluation import pictures
 
@@ -42,23 +42,12 @@ def write_page(document: Mapping[str, Sequence[Document]], path: Path) -> None:
     }
     parts = [INTRODUCTION]
     if document.get("table"):
-        parts.append("## What the papers say, and what was found\n\n" + "\n".join(_claims(document)))
+        parts.append("## What the papers say, and what was found\n\n" + "\n".join(claims_table(document)))
     for name, write in writers.items():
         if document.get(name):
             parts.append(f"## {TITLES[name]}\n\n" + "\n".join(write(document[name], path.parent)))
     parts.append("## Conditions\n\n" + "\n".join(_conditions(document)))
     path.write_text("\n\n".join(part.strip() for part in parts) + "\n", encoding="utf-8")
-
-
-def _claims(document: Mapping[str, Sequence[Document]]) -> Iterator[str]:
-    for model in dict.fromkeys(str(one["model"]) for one in document.get("table", [])):
-        own = {part: [one for one in found if one["model"] == model] for part, found in document.items()}
-        yield f"{model}:\n"
-        yield "| | | |"
-        yield "|---|---|---|"
-        for words, figures, holds in judged(own):
-            yield f"| {words} | {figures} | {'holds' if holds else '**does not hold**'} |"
-        yield ""
 
 
 def _by_model(documents: Sequence[Document]) -> Iterator[tuple[str, list[Document]]]:

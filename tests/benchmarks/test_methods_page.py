@@ -54,7 +54,7 @@ def test_claims_are_judged_by_what_was_measured() -> None:
     table = [document("source", 48.0), document("bn", 27.0), document("tent", 27.5), document("full", 26.0)]
     curve = [document("surgeon", 30.0), document("static", 31.0), document("surgeon", 33.0, kept_bytes=MIB)]
     curve += [document("static", 32.0, kept_bytes=MIB)]
-    found = {words: (figures, holds) for words, figures, holds in judged({"table": table, "curve": curve})}
+    found = {claim.words: (figures, holds) for claim, figures, holds in judged({"table": table, "curve": curve})}
     assert found["bn lies well below source"] == ("27.00 against 48.00 %", True)
     assert found["tent has a lower error than bn"] == ("27.50 against 27.00 %", False)
     assert found["surgeon lies below one ratio everywhere at equal kept bytes"] == (
