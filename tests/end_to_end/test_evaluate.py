@@ -110,6 +110,7 @@ def test_what_the_driver_refuses_is_passed_on(cifar: Path, data: Path) -> None:
     ("arguments", "words"),
     [
         (["--corruptions", "rain"], "no corruption 'rain'"),
+        (["--corruptions", ""], "--corruptions names none"),
         (["--severity", "6"], "no severity 6"),
         (["--output", "pyproject.toml/out"], "pyproject.toml/out cannot be written"),
         (["--against", "eager", "--budget", "10MiB"], "does not go with --budget"),

@@ -11,7 +11,7 @@ from toolchain.cli.arguments import count, executable, natural, rate, ratio_or_a
 from toolchain.cli.folders import make_folder
 from toolchain.driver.bytesize import parse_bytes
 from toolchain.driver.output import emit, warn
-from toolchain.errors import DependencyError
+from toolchain.errors import DependencyError, UsageError
 from toolchain.evaluation.orders import ORDERS
 
 
@@ -61,7 +61,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
-    return None if text is None else tuple(name for name in text.split(",") if name)
+    """Raises UsageError where there is none."""
+    names = None if text is None else tuple(name for name in text.split(",") if name)
+    if names == ():
+        raise UsageError("--corruptions names none: give their names with commas between, or leave it out for all")
+    return names
 
 
 @contextmanager
