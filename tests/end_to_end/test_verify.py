@@ -18,7 +18,7 @@ from toolchain.models.wide_resnet import WideResNet
 from toolchain.pipeline import Request, build
 from toolchain.verification import verify
 
-# The third: images a batch, so many that one Relu which rounding flips does not decide what BatchNorm sees of a small map.
+# The third: images a batch, enough that one Relu which rounding flips does not decide what BatchNorm sees.
 MODELS = [
     ("cifar_resnet20", {}, 2),
     ("cifar_resnet20", {"train": "bn"}, 2),
