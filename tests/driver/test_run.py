@@ -105,10 +105,10 @@ def test_what_the_learner_fails_with_ends_the_run(shipped: Path, ten_images: Pat
     assert done.returncode == 2 and done.stderr.startswith("error: ")
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGUSR1, 0), (signal.SIGINT, 130)])
-def test_signals(bundle: Path, tmp_path: Path, sent: signal.Signals, code: int) -> None:
+@pytest.mark.parametrize(("sent", "code", "frames"), [(signal.SIGUSR1, 0, 60), (signal.SIGINT, 130, 1200)])
+def test_signals(bundle: Path, tmp_path: Path, sent: signal.Signals, code: int, frames: int) -> None:
     """SIGUSR1: a refit out of turn. SIGINT: the run ends, and the state is whole."""
-    np.save(tmp_path / "slow.npy", random_images(60))
+    np.save(tmp_path / "slow.npy", random_images(frames))
     arguments = ["run", "--images", str(tmp_path / "slow.npy"), "--fps", "20", "--every", "1000", "--json"]
     process = subprocess.Popen(
         [device_python(), "-I", str(bundle), *arguments],
