@@ -27,9 +27,10 @@ import onnxruntime
 import torch
 from onnx import TensorProto, helper
 
-from benchmarks.conv_weight_gradient_page import circumstances, write
+from benchmarks.conv_weight_gradient_page import instruction_set, write
 from graphs.build import OWN_DOMAIN
 from graphs.kernels import library
+from toolchain.measurement.circumstances import circumstances
 
 RATIOS = (0.0, 0.15, 0.3, 0.5, 0.7, 0.9, 0.95)
 DENSE = ("onnxruntime", "torch", "openblas")
@@ -282,7 +283,8 @@ def document(measured: Mapping[Layer, Times]) -> dict[str, Any]:
         for layer, times in measured.items()
     ]
     ratios = [f"{r:g}" for r in RATIOS]
-    return {"ratios": ratios, "rows": rows, "sums": sums(measured), "circumstances": circumstances()}
+    found = {**circumstances(), "kernels": instruction_set()}
+    return {"ratios": ratios, "rows": rows, "sums": sums(measured), "circumstances": found}
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """The page of conv_weight_gradient: a table layer by layer."""
 
 import ctypes
-import importlib.metadata
 import json
 import platform
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from graphs.kernels import library
-from toolchain.measurement.circumstances import PACKAGES, processor
 
 MEANING = """\
 Milliseconds of the processor for one weight gradient, one thread: from dense activations, and from the values that are
@@ -26,13 +24,8 @@ def write(path: Path, document: Mapping[str, Any]) -> None:
     path.with_suffix(".md").write_text(page(document), encoding="utf-8")
 
 
-def circumstances() -> dict[str, Any]:
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return {"versions": versions, "python": platform.python_version(), "processor": processor(), "kernels": _isa()}
-
-
-def _isa() -> str:
-    """The instruction set that the kernels are for."""
+def instruction_set() -> str:
+    """What the kernels are for."""
     function = ctypes.CDLL(str(library(f"linux-{platform.machine()}"))).toolchain_isa
     function.restype = ctypes.c_char_p
     return bytes(function()).decode()

@@ -15,10 +15,9 @@ VALUES = ("fp32", "fp16")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. weights: see load_model. train … source_samples, setting: see Choices; without a setting, the
-    model's nearest.  source: images that the model was
-    trained on, where the method needs some. values: the precision of what is kept, one of VALUES. output: the bundle's
-    folder. stop_after: one of STOPS."""
+    """What to build. weights: see load_model. train … setting: see Choices; without a setting, the model's nearest.
+    source: images that the model was trained on, where the method needs some. values: the precision of what is kept,
+    one of VALUES. output: the bundle's folder. stop_after: one of STOPS."""
 
     model: str
     target: str

@@ -63,27 +63,13 @@ static void momentum_part(void *context, size_t part) {
     float *parameter = update->parameter, *moment = update->moments[0];
     const float *gradient = update->gradient;
     float momentum = attributes->momentum, rate = update->rate;
+    bool nesterov = attributes->nesterov;
     size_t begin = part * PART, end = least(update->count, begin + PART);
 #pragma clang loop vectorize(assume_safety)
     for (size_t i = begin; i < end; i++) {
         float m = momentum * moment[i] + gradient[i];
         moment[i] = m;
-        parameter[i] -= rate * m;
-    }
-}
-
-static void nesterov_part(void *context, size_t part) {
-    const struct Update *update = context;
-    const struct Momentum *attributes = update->attributes;
-    float *parameter = update->parameter, *moment = update->moments[0];
-    const float *gradient = update->gradient;
-    float momentum = attributes->momentum, rate = update->rate;
-    size_t begin = part * PART, end = least(update->count, begin + PART);
-#pragma clang loop vectorize(assume_safety)
-    for (size_t i = begin; i < end; i++) {
-        float m = momentum * moment[i] + gradient[i];
-        moment[i] = m;
-        parameter[i] -= rate * (gradient[i] + momentum * m);
+        parameter[i] -= rate * (nesterov ? gradient[i] + momentum * m : m);
     }
 }
 
@@ -152,8 +138,7 @@ static OrtStatus *adam_update(struct Call *call) {
 }
 
 static OrtStatus *momentum_update(struct Call *call) {
-    const struct Momentum *attributes = call->state;
-    return run(call, 2, attributes->offset, attributes->nesterov ? nesterov_part : momentum_part);
+    return run(call, 2, ((const struct Momentum *)call->state)->offset, momentum_part);
 }
 
 const struct Operator OPERATOR(AdamUpdate) = {

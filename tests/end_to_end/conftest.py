@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from toolchain.pipeline import Request, build
@@ -38,6 +39,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Build:
 def cifar(built: Build) -> Path:
     """ResNet-20 with its trained weights: small, real, quick."""
     return built("cifar_resnet20")
+
+
+@pytest.fixture(scope="session")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labelled images for methods that learn from some while a bundle is built."""
+    sample = np.load("tests/data/cifar10_sample.npz")
+    path = tmp_path_factory.mktemp("source") / "source.npz"
+    np.savez(path, x_train=sample["images"][:64], y_train=sample["labels"][:64])
+    return path
 
 
 @pytest.fixture(scope="session")

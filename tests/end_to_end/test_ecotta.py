@@ -26,13 +26,6 @@ SAMPLE = np.load("tests/data/cifar10_sample.npz")
 
 
 @pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("source") / "source.npz"
-    np.savez(path, x_train=SAMPLE["images"][:64], y_train=SAMPLE["labels"][:64])
-    return path
-
-
-@pytest.fixture(scope="module")
 def bundle(built: Build, source: Path) -> Path:
     return built("cifar_resnet20", method="ecotta", source=source)
 

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.budget import LIMIT
 from tests.end_to_end.conftest import Build, Run
-from tests.end_to_end.test_methods import SAMPLE, photographs
+from tests.end_to_end.test_methods import photographs
 from toolchain.methods import METHODS
 
 BATCH, STEPS = 64, 2
@@ -16,13 +16,6 @@ SOURCED = ("eata", "ecotta")
 
 READ = 1 << 20
 """Bytes by which the first step's peak may be off: the pages of programs that are read after it."""
-
-
-@pytest.fixture(scope="module")
-def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("source") / "source.npz"
-    np.savez(path, x_train=SAMPLE["images"][:64], y_train=SAMPLE["labels"][:64])
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -34,7 +34,7 @@ def run(options: argparse.Namespace) -> int:
     result = {
         "model": facts.model.name,
         "method": facts.method.name,
-        "setting": facts.method.choices.get("setting") or "cifar10",
+        "setting": facts.method.setting,
         "optimizer": facts.method.optimizer,
         "numbers": facts.method.numbers,
         "target": facts.target["name"],

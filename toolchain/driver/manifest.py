@@ -106,6 +106,11 @@ class MethodFacts:
     numbers: Dict[str, float] = field(default_factory=dict)
     state: Tuple[TensorFacts, ...] = ()
 
+    @property
+    def setting(self) -> str:
+        """The data set whose numbers hold."""
+        return str(self.choices.get("setting") or "cifar10")
+
 
 @dataclass(frozen=True)
 class Store:

@@ -41,8 +41,8 @@ def evaluate(bundle: Path, shown: Shown, settings: Settings, announce: Announce 
     dataset = open_data(shown.data, facts.model, shown.images, settings.seed)
     planned = make_plan(dataset, shown, shown.batch or facts.batch, settings.seed)
     record = run(bundle, planned, settings, announce)
-    method = {"method": facts.method.name, "train": facts.method.train, "controller": facts.method.controller}
-    method["setting"] = facts.method.choices.get("setting") or "cifar10"
+    method = {"method": facts.method.name, "setting": facts.method.setting, "train": facts.method.train}
+    method["controller"] = facts.method.controller
     chosen = {"order": shown.order, "rounds": shown.rounds, "batch": shown.batch or facts.batch}
     how = {name: value for name, value in asdict(settings).items() if name not in ("eager", "python")}
     figures = summary(record, planned, settings.eager)
