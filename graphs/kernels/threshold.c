@@ -8,30 +8,59 @@
 #include "blocks.h"
 #include "select.h"
 
-enum { DIGITS = 11, BINS = 1 << DIGITS, SAMPLE_PART = 1024, MOST_SAMPLED = 16 * SAMPLE_PART, GROUP = 32 };
+enum { DIGITS = 11, BINS = 1 << DIGITS, SAMPLE_PART = 1024, MOST_SAMPLED = 16 * SAMPLE_PART, GROUP = 32, SLICES = 4 };
 
-/* Counts elements, less center, by which range of 1 << shift magnitudes from `low` on they are in. */
+/* How many elements of a source are in each of BINS ranges, of 1 << shift magnitudes from `low` on. */
+struct Ranges {
+    const struct Source *source;
+    int32_t low, high; /* no magnitude is below or above */
+    int shift;
+    size_t slices;                 /* which several threads count */
+    uint32_t counts[SLICES][BINS]; /* the first becomes that of all */
+};
+
+/* Elements less center. */
 static void count_magnitudes(const float *x, float center, size_t count, int32_t low, int shift, uint32_t *counts) {
     for (size_t i = 0; i < count; i++)
         counts[(magnitude(x[i] - center) - low) >> shift]++;
 }
 
-/* The same of a source of which no magnitude is below `low`. */
-static void count_all(const struct Source *source, int32_t low, int shift, uint32_t *counts) {
+static void count_part(struct Ranges *ranges, size_t part, uint32_t *counts) {
     float buffer[64], center;
-    for (size_t part = 0; part < parts_of(source->n); part++) {
-        struct Reader reader = source_part(source, part);
-        for (size_t left = part_size(source->n, part); left; left -= least(left, 64)) {
-            const float *x = source_block(&reader, buffer, &center);
-            count_magnitudes(x, center, least(left, 64), low, shift, counts);
-        }
+    struct Reader reader = source_part(ranges->source, part);
+    for (size_t left = part_size(ranges->source->n, part); left; left -= least(left, 64)) {
+        const float *x = source_block(&reader, buffer, &center);
+        count_magnitudes(x, center, least(left, 64), ranges->low, ranges->shift, counts);
     }
 }
 
+static void count_slice(void *context, size_t slice) {
+    struct Ranges *ranges = context;
+    uint32_t *counts = ranges->counts[slice];
+    memset(counts, 0, sizeof ranges->counts[slice]);
+    for (size_t part = slice; part < parts_of(ranges->source->n); part += ranges->slices)
+        count_part(ranges, part, counts);
+}
+
+static void count_ranges(const struct Pool *pool, const struct Source *source, int32_t low, int32_t high,
+                         struct Ranges *ranges) {
+    int width = 32 - __builtin_clz((unsigned)(high - low) | 1); /* in bits */
+    ranges->source = source;
+    ranges->low = low;
+    ranges->high = high;
+    ranges->shift = width > DIGITS ? width - DIGITS : 0;
+    ranges->slices = least(SLICES, parts_of(source->n) / 8 + 1);
+    pool_run(pool, ranges->slices, count_slice, ranges);
+    for (size_t slice = 1; slice < ranges->slices; slice++)
+        for (size_t bin = 0; bin < BINS; bin++)
+            ranges->counts[0][bin] += ranges->counts[slice][bin];
+}
+
 /* The same of the magnitudes from `low` to `high` of any source; zeros, if any, may be too many. */
-static void count_range(const struct Source *source, int32_t low, int32_t high, int shift, uint32_t *counts) {
+static void count_within(const struct Source *source, int32_t low, int32_t high, int shift, uint32_t *counts) {
     float buffer[64], center, found[64 + COMPACT_SLACK];
     size_t above = 0;
+    memset(counts, 0, BINS * sizeof *counts);
     for (size_t part = 0; part < parts_of(source->n); part++) {
         struct Reader reader = source_part(source, part);
         for (size_t i = 0; i < part_size(source->n, part); i += 64) {
@@ -42,14 +71,12 @@ static void count_range(const struct Source *source, int32_t low, int32_t high, 
     }
 }
 
-/* Digit by digit: in which of BINS ranges of magnitudes from `low` on the k-th largest is, then in which part of that
- * range. No magnitude of the source is below `low` or above `high`; k counts from 1. */
-static int32_t kth_largest(const struct Source *source, size_t k, int32_t low, int32_t high) {
-    uint32_t counts[BINS] = {0};
-    int width = 32 - __builtin_clz((unsigned)(high - low) | 1); /* the range, in bits */
-    int shift = width > DIGITS ? width - DIGITS : 0;
-    count_all(source, low, shift, counts);
-    for (;;) {
+/* Digit by digit: in which of the ranges the k-th largest is, then in which part of that range. k counts from 1. */
+static int32_t kth_largest(const struct Ranges *ranges, size_t k) {
+    uint32_t finer[BINS];
+    const uint32_t *counts = ranges->counts[0];
+    int32_t low = ranges->low, high = ranges->high;
+    for (int shift = ranges->shift;; counts = finer) {
         int bin = (high - low) >> shift;
         for (; counts[bin] < k; bin--)
             k -= counts[bin];
@@ -58,8 +85,7 @@ static int32_t kth_largest(const struct Source *source, size_t k, int32_t low, i
             return low;
         high = (int32_t)least((size_t)high, (size_t)low + (1u << shift) - 1);
         shift = shift > DIGITS ? shift - DIGITS : 0;
-        memset(counts, 0, sizeof counts);
-        count_range(source, low, high, shift, counts);
+        count_within(ranges->source, low, high, shift, finer);
     }
 }
 
@@ -91,6 +117,7 @@ static size_t sample_size(size_t n) {
 struct Scan {
     const struct Source *source;
     int32_t low, high; /* not negative */
+    int32_t threshold; /* -1: not found */
     float *candidates; /* whose magnitudes are above low and not above high */
     size_t room;
     atomic_size_t used;
@@ -164,30 +191,31 @@ static size_t scan_all(const struct Call *call, struct Scan *job) {
  * many candidates there is to be room for. */
 static size_t bracket(const struct Call *call, const struct Source *source, size_t k, int32_t *low, int32_t *high) {
     struct Sample sample; /* not cleared */
+    struct Ranges ranges;
     sample.source = source;
     sample.size = sample_size(source->n);
     struct Source sampled = {.data = sample.elements, .n = sample.size};
     pool_run(&call->pool, sample.size / SAMPLE_PART, sample_part, &sample);
+    count_ranges(&call->pool, &sampled, 0, INT32_MAX, &ranges);
     double share = (double)k / (double)source->n, size = (double)sample.size;
     double rank = share * size, margin = 3.5 * __builtin_sqrt(size * share * (1 - share)) + 2;
-    *high = rank - margin < 1 ? INT32_MAX : kth_largest(&sampled, (size_t)(rank - margin), 0, INT32_MAX);
-    *low = rank + margin > size ? 0 : kth_largest(&sampled, (size_t)(rank + margin), 0, INT32_MAX);
+    *high = rank - margin < 1 ? INT32_MAX : kth_largest(&ranges, (size_t)(rank - margin));
+    *low = rank + margin > size ? 0 : kth_largest(&ranges, (size_t)(rank + margin));
     return (size_t)(4 * margin / size * (double)source->n) + PART;
 }
 
-/* Now that the threshold is known: which of each part's candidates are above it and at it. */
-static void count_candidates(const struct Scan *job, int32_t threshold) {
-    for (size_t part = 0; part < parts_of(job->source->n); part++) {
-        struct SelectedPart *counts = &job->parts[part];
-        const float *candidates = job->candidates + counts->candidates;
-        uint32_t above = 0, ties = 0;
-        for (uint32_t i = 0; i < counts->ties; i++) {
-            above += magnitude(candidates[i]) > threshold;
-            ties += magnitude(candidates[i]) == threshold;
-        }
-        counts->above += above;
-        counts->ties = ties;
+/* Now that the threshold is known: which of a part's candidates are above it and at it. */
+static void count_candidates(void *context, size_t part) {
+    const struct Scan *job = context;
+    struct SelectedPart *counts = &job->parts[part];
+    const float *candidates = job->candidates + counts->candidates;
+    uint32_t above = 0, ties = 0;
+    for (uint32_t i = 0; i < counts->ties; i++) {
+        above += magnitude(candidates[i]) > job->threshold;
+        ties += magnitude(candidates[i]) == job->threshold;
     }
+    counts->above += above;
+    counts->ties = ties;
 }
 
 /* The threshold is zero: all that is not above it is at it. */
@@ -199,45 +227,46 @@ static void count_zeros(const struct Scan *job) {
     }
 }
 
-static int32_t count_exactly(const struct Call *call, struct Scan *job, size_t k) {
-    int32_t threshold = kth_largest(job->source, k, 0, INT32_MAX);
+static void count_exactly(const struct Call *call, struct Scan *job, size_t k) {
+    struct Ranges ranges;
+    count_ranges(&call->pool, job->source, 0, INT32_MAX, &ranges);
+    int32_t threshold = kth_largest(&ranges, k);
     job->low = threshold > 0 ? threshold - 1 : 0;
-    job->high = threshold;
+    job->high = job->threshold = threshold;
     job->room = 0;
     scan_all(call, job);
     if (threshold == 0)
         count_zeros(job);
-    return threshold;
 }
 
-/* -1: not found. */
-static int32_t guess(const struct Call *call, struct Scan *job, size_t k) {
-    int32_t threshold = -1;
+static void guess(const struct Call *call, struct Scan *job, size_t k) {
     size_t above = scan_all(call, job), between = job->used;
     if (above < k && k <= above + between && between <= job->room) {
         struct Source found = {.data = job->candidates, .n = between};
-        threshold = kth_largest(&found, k - above, job->low + 1, job->high);
-        count_candidates(job, threshold);
+        struct Ranges ranges;
+        count_ranges(&call->pool, &found, job->low + 1, job->high, &ranges);
+        job->threshold = kth_largest(&ranges, k - above);
+        pool_run(&call->pool, parts_of(job->source->n), count_candidates, job);
     } else if (job->low == 0 && above + between < k) {
-        threshold = 0;
+        job->threshold = 0;
         count_zeros(job);
     }
-    return threshold;
 }
 
 OrtStatus *find_threshold(const struct Call *call, const struct Source *source, size_t k, struct SelectedPart *parts,
                           int32_t *threshold) {
-    struct Scan job = {.source = source, .parts = parts, .group = least(GROUP, parts_of(source->n) / 16 + 1)};
-    *threshold = -1;
+    size_t group = least(GROUP, parts_of(source->n) / 16 + 1);
+    struct Scan job = {.source = source, .parts = parts, .group = group, .threshold = -1};
     if (source->n > 32 * SAMPLE_PART) {
         void *candidates;
         job.room = bracket(call, source, k, &job.low, &job.high);
         TRY(scratch(call, job.room * sizeof(float), &candidates));
         job.candidates = candidates;
-        *threshold = guess(call, &job, k);
+        guess(call, &job, k);
         free(candidates);
     }
-    if (*threshold < 0)
-        *threshold = count_exactly(call, &job, k);
+    if (job.threshold < 0)
+        count_exactly(call, &job, k);
+    *threshold = job.threshold;
     return NULL;
 }
