@@ -1,6 +1,7 @@
 """Peak memory of a piece of work, measured by the kernel, and a C allocator that gives memory back at once."""
 
 import ctypes
+import os
 from typing import Callable, Dict, Optional, Tuple, TypeVar
 
 T = TypeVar("T")
@@ -17,11 +18,18 @@ PLAIN_MALLOC = {
 }
 """The same for a process that is yet to start."""
 
+KEEPING_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+"""The opposite: freed memory stays with the process."""
+
 
 def return_freed_memory() -> None:
-    """From now on. By itself glibc raises both thresholds as it runs and then keeps freed blocks."""
+    """From now on, unless the environment tells glibc's malloc otherwise.
+
+    By itself glibc raises both thresholds as it runs and then keeps freed blocks. That is faster, since the system
+    clears every page that it hands out, and takes more memory.
+    """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
+    if mallopt is not None and not PLAIN_MALLOC.keys() & os.environ.keys():
         mallopt(_MAP, RETURNED)
         mallopt(_TRIM, RETURNED)
         mallopt(_PAD, 0)
