@@ -105,8 +105,30 @@ def test_a_place_without_images_is_refused(tmp_path: Path) -> None:
 
 
 def test_images_of_another_side_are_refused(cifar_c: Path) -> None:
-    with pytest.raises(InputError, match=r"the model takes \[64, 64, 3\]"):
+    with pytest.raises(InputError, match=r"this model take uint8 \[\d+, 64, 64, 3\]"):
         open_data(cifar_c, model(side=64), None, 0).domain("fog", 5)
+
+
+def test_labels_may_be_a_column(tmp_path: Path) -> None:
+    np.savez(tmp_path / "images.npz", x_test=random_pixels(4), y_test=np.arange(4).reshape(4, 1))
+    assert open_data(tmp_path / "images.npz", model(), None, 0).domain("fog", 5).labels.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "words"),
+    [
+        (random_pixels(4)[:0], np.zeros(0, np.int64), r"has labels \[0\]: expected a number for each"),
+        (random_pixels(4), np.zeros((4, 2), np.int64), r"8 labels and this model take uint8 \[8, 32, 32, 3\]"),
+        (random_pixels(4), np.zeros(9, np.int64), r"9 labels and this model take uint8 \[9, 32, 32, 3\]"),
+        (random_pixels(4).astype(np.float32), np.zeros(4, np.int64), r"holds images float32 \[4, 32, 32, 3\]"),
+    ],
+)
+def test_arrays_that_are_no_labelled_images_are_refused(
+    tmp_path: Path, images: np.ndarray, labels: np.ndarray, words: str
+) -> None:
+    np.savez(tmp_path / "images.npz", x_test=images, y_test=labels)
+    with pytest.raises(InputError, match=words):
+        open_data(tmp_path / "images.npz", model(), None, 0)
 
 
 def test_labels_beyond_the_model_are_refused(cifar_c: Path) -> None:

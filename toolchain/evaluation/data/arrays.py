@@ -14,8 +14,8 @@ from toolchain.evaluation.data.domain import (
     Pixels,
     in_order,
     require_corruption,
+    require_images,
     require_labels,
-    require_side,
 )
 
 SEVERITIES = 5
@@ -35,20 +35,18 @@ class CifarC:
         require_corruption(corruption, self, self._folder)
         path = self._folder / f"{corruption}.npy"
         pixels, count = _load(path), len(self._labels) // SEVERITIES
-        if len(pixels) != len(self._labels) or pixels.dtype != np.uint8:
-            raise InputError(f"{path} holds {pixels.dtype} {list(pixels.shape)}: expected {len(self._labels)} images")
-        require_side(pixels.shape, self._model, path)
+        require_images(pixels, len(self._labels), self._model, path)
         part = slice((severity - 1) * count, (severity - 1) * count + min(count, self._limit or count))
         return Domain(corruption, severity, self._labels[part], lambda numbers: pixels[part][numbers])
 
 
 class CleanArrays:
-    """A .npz file with clean images uint8 [M, S, S, 3] and labels [M], as `x_test` and `y_test`."""
+    """A .npz file with clean images uint8 [M, S, S, 3] and labels [M] or [M, 1], as `x_test` and `y_test`."""
 
     def __init__(self, path: Path, model: ModelFacts, limit: int | None, seed: int) -> None:
         pixels, labels = _load_npz(path)
-        require_side(pixels.shape, model, path)
         require_labels(labels, model, path)
+        require_images(pixels, len(labels), model, path)
         self._path, self._seed = path, seed
         self._pixels, self._labels = pixels[:limit], labels[:limit]
         self.corruptions = [*CORRUPTIONS, CLEAN]
@@ -76,7 +74,7 @@ def _load_npz(path: Path) -> tuple[Pixels, Numbers]:
         with np.load(path, allow_pickle=False) as file:
             for images, labels in NPZ_NAMES:
                 if {images, labels} <= set(file.files):
-                    return file[images], file[labels].astype(np.int64)
+                    return file[images], file[labels].reshape(-1).astype(np.int64)
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path} is not a readable .npz file ({error}): write it again") from error
     raise InputError(

@@ -46,13 +46,17 @@ def require_corruption(wanted: str, dataset: Dataset, where: object) -> None:
         raise UsageError(f"{where} has no corruption {wanted!r}: choose from {', '.join(dataset.corruptions)}")
 
 
-def require_side(pixels: tuple[int, ...], model: ModelFacts, where: object) -> None:
+def require_images(pixels: np.ndarray, count: int, model: ModelFacts, where: object) -> None:
+    """`count` images, uint8 [count, S, S, 3]."""
     side = model.image_size
-    if pixels[1:] != (side, side, 3):
-        raise InputError(f"{where} holds images {list(pixels[1:])}, the model takes {[side, side, 3]}")
+    if pixels.dtype != np.uint8 or pixels.shape != (count, side, side, 3):
+        found, expected = f"{pixels.dtype} {list(pixels.shape)}", [count, side, side, 3]
+        raise InputError(f"{where} holds images {found}: {count} labels and this model take uint8 {expected}")
 
 
 def require_labels(labels: Numbers, model: ModelFacts, where: object) -> None:
-    if len(labels) and not 0 <= int(labels.min()) <= int(labels.max()) < model.classes:
+    if labels.ndim != 1 or not len(labels):
+        raise InputError(f"{where} has labels {list(labels.shape)}: expected a number for each of M images, [M]")
+    if not 0 <= int(labels.min()) <= int(labels.max()) < model.classes:
         found = f"{labels.min()} to {labels.max()}"
         raise InputError(f"{where} has labels {found}, the model knows 0 to {model.classes - 1}")

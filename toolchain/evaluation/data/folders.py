@@ -32,6 +32,8 @@ class Photographs:
         self._model = model
         classes = _classes(folder, model)
         found = [(path, number) for number, one in classes for path in _images(one)]
+        if not found:
+            raise InputError(f"{folder} holds no images in folders of classes, CLASS/*.jpg")
         chosen = np.random.default_rng(seed).permutation(len(found))[:limit]
         self._paths = [found[index][0] for index in chosen]
         self.labels: Numbers = np.array([found[index][1] for index in chosen], np.int64)
