@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from graphs.allocation import alternative, resident, scratch
 from graphs.own_sizes import PACKED_BITS, united
-from graphs.saved import Store
+from graphs.saved import PACKED, Store
 from graphs.sizes import find_sizes
 from graphs.tensor_size import TensorSize, kept_count
 
@@ -70,7 +70,7 @@ class Footprints:
         node = value.producer()
         if node is not None and node.op_type in KEEPERS and value is node.outputs[1]:
             return Footprint(0, 0, 0, self._source(self._kept[node.outputs[0]]), is_places=True)
-        if node is not None and node.op_type == "PackValues" and node.inputs[0] is not None:
+        if node is not None and node.op_type == PACKED and node.inputs[0] is not None:
             return Footprint(0, 0, 0, self._source(self._kept[node.inputs[0]]), PACKED_BITS)
         return self._between(self._one[value], self._few[value], self._many[value], self._kept[value])
 
