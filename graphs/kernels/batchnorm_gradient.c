@@ -152,7 +152,7 @@ static OrtStatus *derive(struct Call *call, struct Gradient *gradient) {
     gradient->channels = channels;
     gradient->block = channels_within(planes, planes->images, BLOCK);
     pool_run(&call->pool, ceil_divide(planes->channels, gradient->block), derive_block, gradient);
-    free(channels);
+    memory_free(channels);
     return NULL;
 }
 

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 SOURCES = Path(__file__).parent
 LIBRARY = "libtoolchain_kernels.so"
-ONCE = {"call.c", "cpu.c", "lanes.c", "register.c"}
+ONCE = {"call.c", "cpu.c", "lanes.c", "memory.c", "register.c"}
 """Sources that are no kernels: compiled once, not for each instruction set."""
 
 OPTIONS = (
@@ -73,8 +73,8 @@ def _build(platform: Platform, path: Path) -> None:
     with TemporaryDirectory(dir=_cache()) as folder:
         objects = compile_objects(platform, Path(folder))
         made = Path(folder) / LIBRARY
-        options = ("-shared", "-s", "-Wl,-z,defs", "-o", str(made))
-        _zig("cc", "-target", platform.target, *options, *map(str, objects), "-lm")
+        options = ("-shared", "-s", "-Wl,-z,defs", "-Wl,-z,nodelete", "-o", str(made))
+        _zig("cc", "-target", platform.target, *options, *map(str, objects), "-lm", "-lpthread")
         path.parent.mkdir(exist_ok=True)
         made.replace(path)
 

@@ -93,7 +93,7 @@ bool same_shape(const struct Tensor *a, const struct Tensor *b) {
 }
 
 OrtStatus *scratch(const struct Call *call, size_t bytes, void **memory) {
-    *memory = aligned_alloc(64, (bytes / 64 + 1) * 64);
+    *memory = memory_take(bytes);
     return *memory ? NULL : FAIL(call, "no memory for %zu bytes", bytes);
 }
 

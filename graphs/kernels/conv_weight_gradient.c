@@ -126,7 +126,7 @@ static OrtStatus *add_up_places(const struct Call *call, const struct Places *pl
     }
     conv->x.bits = words ? words : places->bitmap;
     OrtStatus *failure = add_up(call, conv);
-    free(words);
+    memory_free(words);
     return failure;
 }
 

@@ -211,7 +211,7 @@ OrtStatus *dense_weight_gradient(const struct Call *call, const struct Convoluti
         failure = add_pieces(call, conv, gemm, where, &memory, piece);
         call->api->ReleaseMemoryInfo(where);
     }
-    free(floats);
+    memory_free(floats);
     return failure;
 }
 

@@ -230,7 +230,7 @@ static char *take_spare(struct Job *job) {
 static void give_spare(struct Job *job, char *memory) {
     for (int i = 0; i < SPARE && memory; i++)
         memory = __atomic_exchange_n(&job->spare[i], memory, __ATOMIC_ACQ_REL);
-    free(memory);
+    memory_free(memory);
 }
 
 static void run_task(void *context, size_t task) {
@@ -239,7 +239,7 @@ static void run_task(void *context, size_t task) {
     struct Work work;
     char *memory = take_spare(job);
     if (!memory)
-        memory = aligned_alloc(64, arrange(job->plan, &work, NULL));
+        memory = memory_take(arrange(job->plan, &work, NULL));
     if (!memory) {
         __atomic_store_n(&job->failed, true, __ATOMIC_RELAXED);
         return;
@@ -270,9 +270,9 @@ OrtStatus *sparse_weight_gradient(const struct Call *call, const struct Convolut
     job.sums = sums;
     pool_run(&call->pool, plan.groups * tasks, run_task, &job);
     for (int i = 0; i < SPARE; i++)
-        free(job.spare[i]);
+        memory_free(job.spare[i]);
     if (job.sums && !job.failed)
         pool_run(&call->pool, tasks, finish_task, &job);
-    free(sums);
+    memory_free(sums);
     return job.failed ? FAIL(call, "no memory") : NULL;
 }

@@ -29,6 +29,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "memory.h"
 #include "ort.h"
 
 #if ISA_AVX2 || ISA_AVX512
@@ -140,7 +141,7 @@ OrtStatus *described_shape(const struct Call *, int index, struct Tensor *descri
 
 bool same_shape(const struct Tensor *, const struct Tensor *);
 
-/* Memory of that many bytes, aligned to 64, to be freed by free(). */
+/* Memory of that many bytes, aligned to 64, to be freed by memory_free(). */
 OrtStatus *scratch(const struct Call *, size_t bytes, void **memory);
 
 /* work(context, i) for each i < count, by several threads at once where the runtime has them. */

@@ -82,7 +82,7 @@ static OrtStatus *channel_moments(struct Call *call) {
     moments.variance = variance.data;
     moments.block = channels_within(&moments.planes, 1, RUN);
     pool_run(&call->pool, ceil_divide(channels, moments.block), measure_block, &moments);
-    free(memory);
+    memory_free(memory);
     return NULL;
 }
 

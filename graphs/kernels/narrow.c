@@ -45,7 +45,7 @@ static OrtStatus *narrow(struct Call *call, const struct Places *old, size_t k, 
         select_close(&selection);
         failure = narrow_places(call, old, k, kept);
     }
-    free(kept);
+    memory_free(kept);
     return failure;
 }
 

@@ -118,7 +118,7 @@ static OrtStatus *batch_normalize(struct Call *call, bool with_relu) {
         maps[channel] = (struct Map){mean[channel], scale[channel] * inverse[channel], bias[channel]};
     work.maps = maps;
     OrtStatus *failure = run(call, &work, with_relu);
-    free(memory);
+    memory_free(memory);
     return failure;
 }
 

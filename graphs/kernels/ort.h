@@ -11,10 +11,12 @@
 
 #define ORT_VERSION 18
 
+typedef struct OrtAllocator OrtAllocator;
 typedef struct OrtApi OrtApi;
 typedef struct OrtApiBase OrtApiBase;
 typedef struct OrtCustomOp OrtCustomOp;
 typedef struct OrtCustomOpDomain OrtCustomOpDomain;
+typedef struct OrtEnv OrtEnv;
 typedef struct OrtKernelContext OrtKernelContext;
 typedef struct OrtKernelInfo OrtKernelInfo;
 typedef struct OrtMemoryInfo OrtMemoryInfo;
@@ -27,6 +29,7 @@ typedef struct OrtTensorTypeAndShapeInfo OrtTensorTypeAndShapeInfo;
 typedef struct OrtValue OrtValue;
 
 enum { ORT_FAIL = 1 };                                              /* OrtErrorCode */
+enum { ORT_WARNING = 2 };                                           /* OrtLoggingLevel */
 enum { ORT_ANY_TYPE = 0, ORT_FLOAT = 1, ORT_UINT8 = 2, ORT_INT64 = 7, ORT_BOOL = 9, ORT_FLOAT16 = 10 };
 enum { ORT_REQUIRED = 0, ORT_OPTIONAL = 1 };                        /* OrtCustomOpInputOutputCharacteristic */
 enum { ORT_DEVICE_ALLOCATOR = 0 };                                  /* OrtAllocatorType */
@@ -39,7 +42,8 @@ struct OrtApi {
     OrtStatus *(*CreateStatus)(int code, const char *message);                                                /* 0 */
     ORT_GAP(1, 1);
     const char *(*GetErrorMessage)(const OrtStatus *);                                                        /* 2 */
-    ORT_GAP(3, 25);
+    OrtStatus *(*CreateEnv)(int severity, const char *name, OrtEnv **);                                       /* 3 */
+    ORT_GAP(4, 25);
     OrtStatus *(*CreateCustomOpDomain)(const char *name, OrtCustomOpDomain **);                               /* 26 */
     OrtStatus *(*CustomOpDomain_Add)(OrtCustomOpDomain *, const OrtCustomOp *);                               /* 27 */
     OrtStatus *(*AddCustomOpDomain)(OrtSessionOptions *, OrtCustomOpDomain *);                                /* 28 */
@@ -74,10 +78,15 @@ struct OrtApi {
     void (*ReleaseTensorTypeAndShapeInfo)(OrtTensorTypeAndShapeInfo *);                                       /* 99 */
     ORT_GAP(100, 100);
     void (*ReleaseCustomOpDomain)(OrtCustomOpDomain *);                                                       /* 101 */
-    ORT_GAP(102, 162);
+    ORT_GAP(102, 129);
+    OrtStatus *(*AddSessionConfigEntry)(OrtSessionOptions *, const char *key, const char *value);             /* 130 */
+    ORT_GAP(131, 162);
     OrtStatus *(*KernelInfoGetAttributeArray_int64)(const OrtKernelInfo *, const char *name, int64_t *,
                                                     size_t *count);                                           /* 163 */
-    ORT_GAP(164, 210);
+    ORT_GAP(164, 175);
+    OrtStatus *(*RegisterAllocator)(OrtEnv *, OrtAllocator *);                                                /* 176 */
+    OrtStatus *(*UnregisterAllocator)(OrtEnv *, const OrtMemoryInfo *);                                       /* 177 */
+    ORT_GAP(178, 210);
     OrtStatus *(*CreateOpAttr)(const char *name, const void *data, int count, int type, OrtOpAttr **);        /* 211 */
     void (*ReleaseOpAttr)(OrtOpAttr *);                                                                       /* 212 */
     OrtStatus *(*CreateOp)(const OrtKernelInfo *, const char *op_type, const char *domain, int version,
@@ -95,6 +104,14 @@ struct OrtApi {
 struct OrtApiBase {
     const OrtApi *(*GetApi)(uint32_t version);
     const char *(*GetVersionString)(void);
+};
+
+struct OrtAllocator {
+    uint32_t version;
+    void *(*Alloc)(OrtAllocator *, size_t bytes);
+    void (*Free)(OrtAllocator *, void *);
+    const OrtMemoryInfo *(*Info)(const OrtAllocator *);
+    void *(*Reserve)(OrtAllocator *, size_t bytes);
 };
 
 struct OrtCustomOp {

@@ -100,7 +100,7 @@ static OrtStatus *pack(struct Call *call) {
     *job.packed.top = 0;
     for (size_t part = 0; part < parts_of(job.k); part++)
         *job.packed.top = job.tops[part] > *job.packed.top ? job.tops[part] : *job.packed.top;
-    free(tops);
+    memory_free(tops);
     pool_run(&call->pool, parts_of(job.k), pack_part, &job);
     return NULL;
 }

@@ -138,7 +138,7 @@ OrtStatus *places_open(const struct Call *call, const struct Tensor *input, size
     return FAIL(call, "the places are of %zu of %zu elements, not of %zu", found, n, k);
 }
 
-void places_close(struct Places *places) { free(places->starts); }
+void places_close(struct Places *places) { memory_free(places->starts); }
 
 struct Expansion {
     const struct Places *places;
@@ -254,7 +254,7 @@ static OrtStatus *write_coded(struct Call *call, int index, const uint8_t *bitma
     void *parts;
     TRY(scratch(call, parts_of(n) * sizeof(struct EncodedPart), &parts));
     OrtStatus *failure = write_parts(call, index, &(struct Encoding){.bitmap = bitmap, .n = n, .parts = parts});
-    free(parts);
+    memory_free(parts);
     return failure;
 }
 
@@ -272,6 +272,6 @@ OrtStatus *places_finish(struct Call *call, int index, const struct NewPlaces *p
     if (!places->coded)
         return NULL;
     OrtStatus *failure = write_coded(call, index, places->bitmap, places->n);
-    free(places->bitmap);
+    memory_free(places->bitmap);
     return failure;
 }

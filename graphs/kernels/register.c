@@ -208,6 +208,9 @@ EXPORTED const char *toolchain_isa(void) {
     return set < 0 ? NULL : instruction_set_names[set];
 }
 
+/* Memory that tensors and kernels no longer use goes back to the system. */
+EXPORTED void toolchain_return_memory(void) { memory_return(); }
+
 /* The domain lives on with the library: the runtime does not tell when the last session that uses it is gone. */
 EXPORTED OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBase *base) {
     const OrtApi *api = base->GetApi(ORT_VERSION);
@@ -220,5 +223,6 @@ EXPORTED OrtStatus *RegisterCustomOps(OrtSessionOptions *options, const OrtApiBa
     TRY(api->CreateCustomOpDomain("toolchain", &domain));
     for (int i = 0; i < OPERATOR_COUNT; i++)
         TRY(api->CustomOpDomain_Add(domain, &customs[i][set].interface));
-    return api->AddCustomOpDomain(options, domain);
+    TRY(api->AddCustomOpDomain(options, domain));
+    return memory_serve(base, api, options);
 }

@@ -53,7 +53,7 @@ OrtStatus *select_open(const struct Call *call, const struct Source *source, siz
     return failure;
 }
 
-void select_close(struct Selection *selection) { free(selection->parts); }
+void select_close(struct Selection *selection) { memory_free(selection->parts); }
 
 /* How a part's elements are chosen: those above a limit or, where some of its ties are kept and some not, those above
  * the threshold and the first ties. */

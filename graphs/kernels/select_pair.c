@@ -166,7 +166,7 @@ static OrtStatus *select_members(struct Call *call, int which) {
     if (!failure) {
         job.firsts = firsts;
         failure = write_members(call, &job);
-        free(firsts);
+        memory_free(firsts);
     }
     places_close(&places);
     return failure;

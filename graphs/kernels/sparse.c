@@ -27,7 +27,7 @@ OrtStatus *sparse_open(const struct Call *call, int values, int places, size_t n
 
 void sparse_close(struct Sparse *sparse) {
     places_close(&sparse->places);
-    free(sparse->expanded);
+    memory_free(sparse->expanded);
 }
 
 size_t sparse_kept_before(const struct Sparse *sparse, size_t element) {

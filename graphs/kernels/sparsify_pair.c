@@ -111,7 +111,7 @@ static OrtStatus *compute(struct Call *call) {
     TRY(scratch(call, ceil_divide(pair.norm.n, 8), &bitmap));
     pair.bitmap = bitmap;
     OrtStatus *failure = sparsify(call, &pair);
-    free(bitmap);
+    memory_free(bitmap);
     return failure;
 }
 

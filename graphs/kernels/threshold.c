@@ -263,7 +263,7 @@ OrtStatus *find_threshold(const struct Call *call, const struct Source *source, 
         TRY(scratch(call, job.room * sizeof(float), &candidates));
         job.candidates = candidates;
         guess(call, &job, k);
-        free(candidates);
+        memory_free(candidates);
     }
     if (job.threshold < 0)
         count_exactly(call, &job, k);

@@ -8,6 +8,7 @@
 #include "onnxruntime_c_api.h"
 
 namespace ours {
+struct OrtAllocator;
 struct OrtApi;
 struct OrtApiBase;
 struct OrtCustomOp;

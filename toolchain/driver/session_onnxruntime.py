@@ -1,8 +1,9 @@
 """ONNX Runtime, the only file that imports it."""
 
+import ctypes
 import os
 from pathlib import Path
-from typing import Any, Dict, Mapping, NoReturn, Optional, Sequence, Union
+from typing import Any, Callable, Dict, Mapping, NoReturn, Optional, Sequence, Union
 
 import numpy as np
 import onnxruntime
@@ -19,8 +20,10 @@ class StepSession:
     def __init__(self, path: Path, threads: Optional[int], kernels: Optional[Path] = None) -> None:
         """kernels: the library of the graph's own operators. Raises BundleError."""
         options = _step_options(threads)
+        self._return_memory: Callable[[], None] = lambda: None
         if kernels is not None:
             _register(options, kernels)
+            self._return_memory = ctypes.CDLL(str(kernels)).toolchain_return_memory
         self._session = _open(str(path), options, path)
 
     def run(
@@ -45,6 +48,8 @@ class StepSession:
             self._session.run_with_iobinding(binding)
         except Exception as error:
             _explain_failure(error)
+        finally:
+            self._return_memory()
         return {name: value.numpy() for name, value in zip(fetched, binding.get_outputs())}
 
 

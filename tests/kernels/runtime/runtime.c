@@ -16,6 +16,10 @@ struct OrtMemoryInfo {
     int allocator;
 };
 
+struct OrtEnv {
+    OrtAllocator *allocator;
+};
+
 OrtStatus *refuse(const char *message) {
     OrtStatus *status = malloc(sizeof *status);
     snprintf(status->message, sizeof status->message, "%s", message);
@@ -173,7 +177,38 @@ static OrtStatus *create_memory_info(int allocator, int memory, OrtMemoryInfo **
 
 static void release_memory_info(OrtMemoryInfo *info) { free(info); }
 
+static OrtStatus *create_environment(int severity, const char *name, OrtEnv **found) {
+    static OrtEnv only;
+    (void)severity, (void)name;
+    *found = &only;
+    return NULL;
+}
+
+static OrtStatus *register_allocator(OrtEnv *environment, OrtAllocator *allocator) {
+    if (environment->allocator || allocator->Info(allocator)->allocator != ORT_DEVICE_ALLOCATOR)
+        return refuse("an allocator where there is one, or for another place");
+    environment->allocator = allocator;
+    return NULL;
+}
+
+static OrtStatus *unregister_allocator(OrtEnv *environment, const OrtMemoryInfo *where) {
+    (void)where;
+    if (!environment->allocator)
+        return refuse("no allocator");
+    environment->allocator = NULL;
+    return NULL;
+}
+
+static OrtStatus *configure(OrtSessionOptions *options, const char *key, const char *value) {
+    (void)options, (void)value;
+    return strcmp(key, "session.use_env_allocators") ? refuse("a setting that is not known here") : NULL;
+}
+
 const OrtApi runtime_api = {
+    .CreateEnv = create_environment,
+    .RegisterAllocator = register_allocator,
+    .UnregisterAllocator = unregister_allocator,
+    .AddSessionConfigEntry = configure,
     .CreateStatus = create_status,
     .GetErrorMessage = message_of,
     .ReleaseStatus = release_status,
@@ -205,6 +240,6 @@ const OrtApi runtime_api = {
 };
 
 static const OrtApi *get_api(uint32_t version) { return version == ORT_VERSION ? &runtime_api : NULL; }
-static const char *version_string(void) { return "1.18.0"; }
+static const char *version_string(void) { return "1.23.0"; }
 
 const OrtApiBase runtime = {get_api, version_string};
