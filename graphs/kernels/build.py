@@ -74,7 +74,7 @@ def _build(platform: Platform, path: Path) -> None:
         objects = compile_objects(platform, Path(folder))
         made = Path(folder) / LIBRARY
         options = ("-shared", "-s", "-Wl,-z,defs", "-Wl,-z,nodelete", "-o", str(made))
-        _zig("cc", "-target", platform.target, *options, *map(str, objects), "-lm", "-lpthread")
+        _zig("cc", "-target", platform.target, *options, *map(str, objects), "-lm")
         path.parent.mkdir(exist_ok=True)
         made.replace(path)
 

@@ -20,7 +20,7 @@ Kind = TypeVar("Kind", bound=Section)
 
 MACHINES = {"linux-x86_64": "EM_X86_64", "linux-aarch64": "EM_AARCH64"}
 NEWEST_C_LIBRARY = {"linux-x86_64": (2, 17), "linux-aarch64": (2, 27)}
-EXPORTED = {"RegisterCustomOps", "toolchain_isa"}
+EXPORTED = {"RegisterCustomOps", "toolchain_isa", "toolchain_return_memory"}
 AVX2 = {"avx2", "fma", "f16c", "bmi1", "bmi2", "abm", "movbe", "popcnt"}
 AVX512 = AVX2 | {"avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512_vbmi2", "avx512_bitalg"}
 LOADERS = {"ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1"}
