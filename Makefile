@@ -29,7 +29,7 @@ demo: setup ## Build a bundle and adapt it, start to end
 	$(HOST)/bin/python -m benchmarks.demo $(ARGS)
 
 bench: setup ## Measure time and memory, and write the tables
-	$(HOST)/bin/python -m benchmarks.bench $(ARGS)
+	$(HOST)/bin/python -m benchmarks.bench --device-python $(DEVICE)/bin/python $(ARGS)
 
 tensorrt: $(TENSORRT)/.ready ## Install TensorRT's parser and interface, so that `make test` checks against them
 
