@@ -1,11 +1,18 @@
 """The page of all methods, from made-up figures."""
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.methods import _merged
+import pytest
+
+from benchmarks.methods import Ground, _merged, table
 from benchmarks.methods_claims import judged
 from benchmarks.methods_page import write_page
+from toolchain.driver.memory import KEEPING_MALLOC
+from toolchain.evaluation.sweep.trial import Trial
+from toolchain.evaluation.sweep.workers import work_here
 
 MIB = 1 << 20
 
@@ -62,3 +69,21 @@ def test_claims_are_judged_by_what_was_measured() -> None:
         False,
     )
     assert "cotta has a lower error than bn" not in found
+
+
+def test_memory_and_time_come_from_the_run_that_is_made_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def results(ground: Ground, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+        """Errors are those of the twin's run, costs those of the other; what either has besides is no good."""
+        seen.extend((trial.settings.eager, KEEPING_MALLOC.items() <= os.environ.items()) for trial in trials)
+        twins = [trial.settings.eager for trial in trials]
+        return [document("tent", 26.0 if twin else 0.0, cpu_seconds=9 if twin else 1, step_seconds=2) for twin in twins]
+
+    monkeypatch.setattr(Ground, "results", results)
+    ground = Ground(
+        Path("c.npz"), Path("f"), work_here, ["cifar_resnet20"], ["tent"], {}, Path("s.npz"), 100, "python3"
+    )
+    (found,) = table(ground)
+    assert (found["mean_error"], found["cpu_seconds"]) == (26.0, 1)
+    assert seen == [(True, True), (False, False)]
