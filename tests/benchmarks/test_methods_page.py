@@ -72,7 +72,7 @@ def test_claims_are_judged_by_what_was_measured() -> None:
 
 
 def test_memory_and_time_come_from_the_run_that_is_made_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen = []
+    seen: list[tuple[bool, bool]] = []
 
     def results(ground: Ground, trials: Sequence[Trial]) -> list[dict[str, Any]]:
         """Errors are those of the twin's run, costs those of the other; what either has besides is no good."""
