@@ -68,6 +68,7 @@ class Outcome:
 
 def main() -> int:
     options = parse_arguments()
+    options.output.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(options.seed)
     with tempfile.TemporaryDirectory() as folder:
         bundles = [make_bundle(model, random, Path(folder)) for model in options.models]

@@ -1,4 +1,5 @@
 import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -32,19 +33,19 @@ def _pool(gradient: ir.Node) -> ir.Node:
 
 
 def _is_plain(gradient: ir.Node) -> bool:
-    """Two dimensions, no dilation, no rounding up, windows of at most 255 places: what the operator knows."""
-    attributes = _pool(gradient).attributes
-    dilated = "dilations" in attributes and set(attributes["dilations"].as_ints()) != {1}
-    rounded = "ceil_mode" in attributes and attributes["ceil_mode"].as_int()
-    window = attributes["kernel_shape"].as_ints()
-    padded = "pads" in attributes and max(attributes["pads"].as_ints()) >= min(window)
-    return len(window) == 2 and math.prod(window) <= 255 and not (dilated or rounded or padded)
+    """Two dimensions of known size, no dilation, windows of at most 255 places: what the operator knows."""
+    pool = _pool(gradient)
+    window = pool.attributes["kernel_shape"].as_ints()
+    dilated = "dilations" in pool.attributes and set(pool.attributes["dilations"].as_ints()) != {1}
+    if len(window) != 2 or math.prod(window) > 255 or dilated or len(_sides(pool.inputs[0])) != 2:
+        return False
+    return max(_geometry(pool)["pads"]) < min(window)
 
 
 def _rewrite_one(graph: ir.Graph, gradient: ir.Node) -> None:
     pool = _pool(gradient)
     mask = _mask_behind(gradient, pool)
-    geometry = {**_geometry(pool), "rectified": int(mask is not None)}
+    geometry: dict[str, Attribute] = {**_geometry(pool), "rectified": int(mask is not None)}
     forward = Builder(graph)
     output, codes = forward.own("MaxPool", 2, pool.inputs[0], **geometry)
     shape = forward.marked(EARLY).op("Shape", pool.inputs[0])
@@ -59,9 +60,23 @@ def _rewrite_one(graph: ir.Graph, gradient: ir.Node) -> None:
         graph.remove(mask, safe=True)
 
 
-def _geometry(pool: ir.Node) -> dict[str, Attribute]:
-    given = {name: pool.attributes[name].as_ints() for name in GEOMETRY if name in pool.attributes}
-    return {"strides": (1, 1), "pads": (0, 0, 0, 0), **given}
+def _geometry(pool: ir.Node) -> dict[str, Sequence[int]]:
+    given = {name: tuple(pool.attributes[name].as_ints()) for name in GEOMETRY if name in pool.attributes}
+    geometry: dict[str, Sequence[int]] = {"strides": (1, 1), "pads": (0, 0, 0, 0), **given}
+    return {**geometry, "pads": [*geometry["pads"][:2], *map(max, geometry["pads"][2:], _needed(pool, geometry))]}
+
+
+def _needed(pool: ir.Node, geometry: Mapping[str, Sequence[int]]) -> Iterator[int]:
+    """Padding behind each side with which the last window is a whole one: more than is given with ceil_mode."""
+    sides = zip(_sides(pool.inputs[0]), _sides(pool.outputs[0]), strict=True)
+    for axis, (side, pooled) in enumerate(sides):
+        end = (pooled - 1) * geometry["strides"][axis] + geometry["kernel_shape"][axis]
+        yield end - side - geometry["pads"][axis]
+
+
+def _sides(value: ir.Value | None) -> list[int]:
+    assert value is not None and value.shape is not None
+    return [dim for dim in value.shape.dims[2:] if isinstance(dim, int)]
 
 
 def _mask_behind(gradient: ir.Node, pool: ir.Node) -> ir.Node | None:
