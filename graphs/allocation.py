@@ -18,8 +18,10 @@ HEADER = 96
 """Of such a buffer: what the C library writes in front of it, and the alignment that the runtime asks for."""
 
 RUN_BYTES, BOUND_BYTES, NODE_BYTES = -170_000, 680, 47
-"""What a run takes besides its tensors, for each input and output and for each node: fitted to seven models. With native
-operators 0 takes the place of the first: pages that serve again are resident even where nothing is written to them."""
+"""What a run takes besides its tensors, for each input and output and for each node: fitted to seven models.
+
+With native operators the first is 0: pages that serve again are resident even where nothing is written to them.
+"""
 
 CONV_BLOCK = TensorSize(ir.DataType.FLOAT, (128, 128))
 """The part of the unfolded input that a convolution has in memory at once, where it has more pixels than filters."""
