@@ -139,6 +139,7 @@ def main() -> None:
         print_row(layer, measured[layer], header=len(measured) == 1)
     print_sums(measured)
     if arguments.output:
+        arguments.output.mkdir(parents=True, exist_ok=True)
         facts = {"network": arguments.network, "batch": network.batch, "rounds": arguments.rounds}
         write(arguments.output / f"conv_weight_gradient-{arguments.network}", {**facts, **document(measured)})
 

@@ -18,6 +18,10 @@ SURGEON keeps of a layer what the root mean square of its gradient is to the lar
 BatchNorms, half of all that is saved, have gradients of one size: a batch of corrupted photographs keeps 0.38 of the
 elements of ResNet-20 and 0.29 of ResNet-56, where the paper's WRN-28-10 keeps 0.09. Masks of ReLU wait whole."""
 
+BRIEF_WARM_UP = """\
+The meta networks of ResNet-20, warmed up on a tenth of the training images, do as well as the statistics of each batch
+and no better; those of ResNet-56, on the same images, do better by three points. More images were not tried."""
+
 
 @dataclass(frozen=True)
 class Results:
@@ -56,12 +60,12 @@ def well_below_source(results: Results) -> Verdict:
     return f"{bn:.2f} against {source:.2f} %", bn <= source - WELL_BELOW
 
 
-def below_bn(label: str) -> Claim:
+def below_bn(label: str, why: str = "") -> Claim:
     def judge(results: Results) -> Verdict:
         error, bn = results.error(label), results.error("bn")
         return f"{error:.2f} against {bn:.2f} %", error < bn
 
-    return Claim(f"{label} has a lower error than bn", judge)
+    return Claim(f"{label} has a lower error than bn", judge, why)
 
 
 def near_full(label: str) -> Claim:
@@ -106,7 +110,8 @@ def steady(label: str) -> Claim:
 CLAIMS = (
     Claim(f"every bundle is within {FAITHFUL} points of its eager twin", faithful),
     Claim("bn lies well below source", well_below_source),
-    *map(below_bn, ("tent", "cotta", "ecotta", "surgeon")),
+    *map(below_bn, ("tent", "cotta", "surgeon")),
+    below_bn("ecotta", BRIEF_WARM_UP),
     *map(near_full, ("surgeon", "surgeon fp16")),
     *map(small_share, ("surgeon", "surgeon fp16")),
     Claim("surgeon lies below one ratio everywhere at equal kept bytes", below_static),
