@@ -19,11 +19,12 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -97,7 +98,7 @@ class Ground:
 
     def errors(self, trials: Sequence[Trial]) -> list[Document]:
         """Had sooner, in processes that keep freed memory; so without what they cost."""
-        with _environment(KEEPING_MALLOC):
+        with patch.dict(os.environ, KEEPING_MALLOC):
             found = self.results(trials)
         return [{name: value for name, value in one.items() if name not in COST} for one in found]
 
@@ -204,17 +205,6 @@ def _merged(before: list[Document], after: list[Document]) -> list[Document]:
 def _conditions(document: Document) -> tuple[str, ...]:
     names = ("model", "label", "batch", "rounds", "prune_ratio", "budget", "seed")
     return tuple(str(document.get(name)) for name in names)
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextmanager
