@@ -17,21 +17,18 @@ the same command goes on where it was interrupted, and a part of it all can be h
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
 
 from benchmarks.equal_bytes import budgets, ratio_for
 from benchmarks.methods_cache import cache_figures
 from benchmarks.methods_page import write_page
-from toolchain.driver.memory import KEEPING_MALLOC
 from toolchain.driver.output import progress, warn
 from toolchain.errors import ToolchainError
 from toolchain.evaluation.evaluate import Shown
@@ -97,10 +94,8 @@ class Ground:
         return [read_result(trial, campaign.folder) for trial in campaign.finished]
 
     def errors(self, trials: Sequence[Trial]) -> list[Document]:
-        """Had sooner, in processes that keep freed memory; so without what they cost."""
-        with patch.dict(os.environ, KEEPING_MALLOC):
-            found = self.results(trials)
-        return [{name: value for name, value in one.items() if name not in COST} for one in found]
+        """Without what they cost: a twin may have run between their steps."""
+        return [{name: value for name, value in one.items() if name not in COST} for one in self.results(trials)]
 
     def bundle(self, trial: Trial) -> Path:
         build_bundle(trial, self.folder)
@@ -181,19 +176,21 @@ def main() -> None:
 
 def _ground(options: argparse.Namespace, workers: Workers) -> Ground:
     weights = {} if options.resnet56 is None else {"cifar_resnet56": str(options.resnet56)}
-    source = options.source or _tenth(options.data, options.output / "source.npz")
+    source = options.source or options.output / "source.npz"
+    if options.source is None and any(ENTRIES[entry]["method"] in SOURCED for entry in options.methods):
+        _write_tenth(options.data, source)
     chosen = (options.models, options.methods, weights, source, options.images, options.device_python)
     return Ground(options.data, options.output, workers, *chosen)
 
 
-def _tenth(data: Path, path: Path) -> Path:
+def _write_tenth(data: Path, path: Path) -> None:
     """A tenth of the training set, which EcoTTA's authors find nearly enough (section 3.1)."""
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with np.load(data) as arrays:
-            part = {name: arrays[name][: len(arrays[name]) // 10] for name in ("x_train", "y_train")}
-        np.savez(path, **part)
-    return path
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with np.load(data) as arrays:
+        part = {name: arrays[name][: len(arrays[name]) // 10] for name in ("x_train", "y_train")}
+    np.savez(path, **part)
 
 
 def _merged(before: list[Document], after: list[Document]) -> list[Document]:

@@ -170,8 +170,9 @@ static OrtAllocator allocator = {
 
 /* In place of that of another copy of this library, whose sessions keep theirs. */
 static OrtStatus *register_allocator(const OrtApi *api) {
-    OrtEnv *environment;
-    TRY(api->CreateEnv(ORT_WARNING, "toolchain", &environment)); /* the one that the process has */
+    static OrtEnv *environment;
+    if (!environment)
+        TRY(api->CreateEnv(ORT_WARNING, "toolchain", &environment)); /* the one that the process has */
     if (!place)
         TRY(api->CreateCpuMemoryInfo(ORT_DEVICE_ALLOCATOR, ORT_DEFAULT_MEMORY, &place));
     OrtStatus *none = api->UnregisterAllocator(environment, place);

@@ -18,9 +18,6 @@ PLAIN_MALLOC = {
 }
 """The same for a process that is yet to start."""
 
-KEEPING_MALLOC = {"MALLOC_MMAP_THRESHOLD_": str(1 << 25), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-"""The opposite: freed memory stays with the process."""
-
 
 def return_freed_memory() -> None:
     """From now on, unless the environment tells glibc's malloc otherwise.
