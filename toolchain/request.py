@@ -15,7 +15,7 @@ VALUES = ("fp32", "fp16")
 
 @dataclass(frozen=True)
 class Request:
-    """What to build. weights: see load_model. train … setting: see Choices; without a setting, the model's nearest.
+    """What to build. weights: see load_model. train … probe_ratio: see Choices; without a setting, the model's nearest.
     source: images that the model was trained on, where the method needs some. values: the precision of what is kept,
     one of VALUES. output: the bundle's folder. stop_after: one of STOPS."""
 
@@ -28,6 +28,7 @@ class Request:
     consistency: bool = False
     source_samples: int | None = None
     setting: str | None = None
+    probe_ratio: float | None = None
     source: Path | None = None
     weights: str | None = None
     image_size: int | None = None
@@ -39,8 +40,7 @@ class Request:
 
     @property
     def choices(self) -> Choices:
-        chosen = (self.train, self.prune, self.selection, self.consistency, self.source_samples, self.setting)
-        return Choices(*chosen)
+        return Choices(**{name: getattr(self, name) for name in Choices.__dataclass_fields__})
 
     @property
     def folder(self) -> Path:

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.driver.tiny_bundle import random_images
-from toolchain.driver.adaptation import Adapter, Settings, SkippedBatch, parse_ratios
+from toolchain.driver.adaptation import Adapter, Settings, SkippedBatch, elements_per_sample, parse_ratios
 from toolchain.driver.budget import probe_work
 from toolchain.driver.bundle import Bundle
+from toolchain.driver.controller import surgeon_ratios
 from toolchain.driver.manifest import Manifest, ProbeFacts
 from toolchain.driver.step import Feeds, Step, StepResult
 from toolchain.errors import BundleError, UsageError
@@ -81,6 +83,43 @@ def test_importance_is_not_taken_from_a_skipped_batch(step: Step, manifest: Mani
     with pytest.raises(SkippedBatch):
         adapter.adapt(np.full((4, 3, 4, 4), np.nan, np.float32))
     assert adapter.adapt(random_images(4, seed=1)).prune_ratios != first
+
+
+def test_importance_is_not_taken_from_a_batch_that_selects_nothing(
+    step: Step, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, run = [], step.run
+
+    def selecting(*arguments: Any) -> StepResult:
+        """Not from the second batch."""
+        result = run(*arguments)
+        if results:
+            nothing = np.zeros(4, np.float32)
+            result = replace(result, grad_rms=np.zeros_like(result.grad_rms), sample_weights=nothing)
+        results.append(result)
+        return result
+
+    monkeypatch.setattr(step, "run", selecting)
+    adapter = Adapter(manifest, step, replace(AUTO, importance="previous"))
+    found = [adapter.adapt(random_images(4, seed=seed)).prune_ratios for seed in range(3)]
+    assert found[2] == found[1] == surgeon_ratios(results[0].grad_rms, elements_per_sample(manifest)).tolist()
+    assert found[1] != found[0]
+
+
+def test_what_is_drawn_depends_on_the_seed_and_on_the_batches_before(
+    step: Step, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    probed, probe = [], step.probe
+
+    def recording(images: np.ndarray, ratios: np.ndarray, feeds: Feeds) -> StepResult:
+        probed.append(images.tobytes())
+        return probe(images, ratios, feeds)
+
+    monkeypatch.setattr(step, "probe", recording)
+    for seen in (*range(6), 0):
+        Adapter(manifest, step, AUTO, seen).adapt(random_images(4))
+    assert probed[0] == probed[6]
+    assert len(set(probed)) > 1
 
 
 def test_ratios_as_text() -> None:

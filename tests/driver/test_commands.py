@@ -103,6 +103,13 @@ def test_adapt_chooses_ratios_by_importance(bundle: Path, ten_images: Path) -> N
     assert not (bundle.parent / "tiny-state").exists()
 
 
+def test_adapt_draws_anew_each_time_it_is_started(bundle: Path, ten_images: Path) -> None:
+    """One batch a start, and a learning rate of 0: only which image the probe takes differs."""
+    still = ("--images", ten_images, "--batch", 10, "--learning-rate", 0)
+    kept = [results(bundle, "adapt", *still)[0]["prune_ratios"] for _ in range(4)]
+    assert any(ratios != kept[0] for ratios in kept)
+
+
 def test_adapt_stays_inside_a_budget(shipped: Path, ten_images: Path) -> None:
     arguments = ("--images", ten_images, "--no-save", "--prune-ratio", "0")
     dense = results(shipped, "adapt", *arguments)

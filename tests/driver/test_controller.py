@@ -21,8 +21,8 @@ def test_layer_without_gradient_keeps_nothing() -> None:
     assert ratios([1.0, 0.0], [10, 10]) == [0.0, 1.0]
 
 
-def test_no_gradient_anywhere_prunes_nothing() -> None:
-    assert ratios([0.0, 0.0], [10, 10]) == [0.0, 0.0]
+def test_no_gradient_anywhere_prunes_everything() -> None:
+    assert ratios([0.0, 0.0], [10, 10]) == [1.0, 1.0]
 
 
 def test_single_layer_is_not_pruned() -> None:

@@ -84,7 +84,7 @@ def test_parameters_follow_the_twin(case: Case, form: str, ratio: float) -> None
     assert distance(found, moved_by(case, twin, batches, ratio)) < FLIPS
     if ratio == 0:
         layers = [(layer.name, layer.kind) for layer in case.manifest.layers]
-        control = Entangled(case.module.double(), layers, case.trained, case.optimizer)
+        control = Entangled(case.module.double(), layers, case.trained, case.optimizer, weight=0.5)
         case.module.float()
         assert distance(found, moved_by(case, control, batches, ratio)) > 2 * FLIPS
 

@@ -1,6 +1,7 @@
 """A bundle of MECTA: what it keeps, what it refuses, and that it adapts without torch."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,10 @@ from toolchain.driver.bundle import Bundle
 from toolchain.driver.needs import kept_bytes, step_bytes
 from toolchain.driver.step import Step, StepResult
 from toolchain.errors import ModelError, ToolchainError, UsageError
+from toolchain.methods import Choices, find_method
+from toolchain.methods.declaration import Mecta
 from toolchain.pipeline import Request, build
+from toolchain.reference.mecta import MectaStep
 from toolchain.verification import verify
 from toolchain.verification.case import Case
 
@@ -40,6 +44,12 @@ def test_verify_passes(bundle: Path) -> None:
     assert failed == []
 
 
+def test_twin_has_the_numbers_of_the_data_set(bundle: Path) -> None:
+    case = replace(Case.load(bundle, 1, 1), method=find_method("mecta", Choices(setting="cifar100")))
+    step = case.eager(torch.float32)
+    assert isinstance(step, MectaStep) and step.numbers == Mecta(threshold=0.0025, drop=0.7)
+
+
 def statistics_of(bundle: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     """What the running statistics are where BatchNorm has seen nothing but these images."""
     module = Case.load(bundle, 1, 1).module.train()
@@ -51,15 +61,17 @@ def statistics_of(bundle: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def test_with_the_filters_of_eata(built: Build) -> None:
-    """A batch of noise, of which no prediction is certain, teaches nothing; photographs do."""
+    """A batch of noise, of which no prediction is certain, moves the statistics alone; photographs teach."""
     selecting = built("cifar_resnet20", method="mecta", selection=True)
     failed = [check for check in verify(selecting, samples=8, batches=1) if not check.passed]
     assert failed == []
     step = Step(Bundle(selecting))
     weights = {name: array.copy() for name, array in step.of("parameter").items()}
+    statistics = {name: array.copy() for name, array in step.of("statistic").items()}
     noise = 0.01 * np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
     assert run(step, noise).selected == 0
     assert all(np.array_equal(step.state[name], array) for name, array in weights.items())
+    assert all((step.state[name] != array).any() for name, array in statistics.items())
     assert 0 < run(step, photographs(32)).selected < 32
     assert any((step.state[name] != array).any() for name, array in weights.items())
 

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ import torch
 
 from tests.end_to_end.conftest import Build, Run
 from toolchain.driver.adaptation import Adapter, Settings
-from toolchain.driver.step import Step
+from toolchain.driver.bundle import Bundle
+from toolchain.driver.persistent import deployed
+from toolchain.driver.state import open_state
+from toolchain.driver.step import Step, StepResult
 from toolchain.errors import ModelError, UsageError
 from toolchain.methods.declaration import SGD, LayerRates, Method, Selection, Sharpness, Teacher, TwoViews
 from toolchain.pipeline import Request, build
@@ -40,7 +44,7 @@ ENTRIES = [
     Entry("bn", {"source_samples": 0}, {"source_samples": 16}),
     Entry("full", UNWEIGHTED),
     Entry("tent", UNWEIGHTED, {"prune": "static"}),
-    Entry("eata", UNWEIGHTED),
+    Entry("eata", UNWEIGHTED, sizes=(16, 16, 64)),
     Entry("sar", {"beside": Sharpness(radius=0.5)}),
     Entry("cotta", {"beside": Teacher(decay=0.9, views=2)}, sizes=(8, 1, 8)),
     Entry("cotta", {"beside": Teacher(confidence=0.1, restore=0.001)}, {"setting": "imagenet"}, sizes=(8, 1, 8)),
@@ -48,6 +52,7 @@ ENTRIES = [
     Entry("law", {"beside": LayerRates(temperature=0.3, consistency=0.01)}),
     Entry("surgeon", UNWEIGHTED, {"selection": True}),
     Entry("surgeon", {"beside": TwoViews(consistency=0.03)}, {"consistency": True, "train": "bn"}),
+    Entry("surgeon", {"beside": TwoViews(consistency=0.03)}, {"selection": True, "consistency": True, "train": "bn"}),
 ]
 
 
@@ -57,6 +62,10 @@ def photographs(count: int, start: int = 0, noise: float = 0.05) -> np.ndarray:
     noisy = images + np.random.default_rng(start).normal(0, noise, images.shape)
     normalised = (noisy - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     return np.ascontiguousarray(normalised.transpose(0, 3, 1, 2), np.float32)
+
+
+DOUBTFUL = np.random.default_rng(4).standard_normal((2, 3, 32, 32), np.float32)
+"""Images of which no model is sure."""
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +85,8 @@ def test_bundle_follows_its_twin(built: Build, source: Path, entry: Entry) -> No
     case = Case.load(bundle_of(built, entry, source), 8, 1)
     starts = np.cumsum([0, *entry.sizes])
     batches = [photographs(size, int(start)) for size, start in zip(entry.sizes, starts, strict=False)]
+    if case.method.selection is not None:
+        batches.insert(1, DOUBTFUL)
     single, exact = (run_twin(case, batches, dtype) for dtype in (torch.float32, torch.float64))
     control = run_twin(replace(case, method=altered(case.method, entry.wrong)), batches, torch.float64)
     for form in case.forms:
@@ -92,7 +103,7 @@ def altered(method: Method, wrong: Mapping[str, object]) -> Method:
 
 
 @pytest.mark.parametrize(
-    "entry", [i for i in ENTRIES if i.method in ("eata", "sar") or "selection" in i.chosen], ids=str
+    "entry", [i for i in ENTRIES if i.method in ("eata", "sar") or set(i.chosen) == {"selection"}], ids=str
 )
 @pytest.mark.parametrize("form", ["native", "portable"])
 def test_batch_of_doubtful_samples_changes_nothing(built: Build, source: Path, entry: Entry, form: str) -> None:
@@ -101,12 +112,44 @@ def test_batch_of_doubtful_samples_changes_nothing(built: Build, source: Path, e
     adapter = Adapter(case.manifest, step, Settings(None, "probe", None, 0.1, seed=0))
     assert adapter.adapt(photographs(16, noise=0.0)).selected > 0
     before = {name: array.copy() for name, array in step.state.items()}
-    doubtful = np.random.default_rng(4).standard_normal((2, 3, 32, 32), np.float32)
-    result = adapter.adapt(doubtful)
+    result = adapter.adapt(DOUBTFUL)
     assert result.selected == 0 and result.loss == 0
     assert all(np.array_equal(step.state[name], array) for name, array in before.items())
     assert adapter.adapt(photographs(16, 16, noise=0.0)).selected > 0
     assert not all(np.array_equal(step.state[name], array) for name, array in before.items())
+
+
+@pytest.mark.parametrize("form", ["native", "portable"])
+def test_anchor_pulls_by_its_strength_and_the_information(built: Build, source: Path, form: str) -> None:
+    """Its gradient is 2 · strength · F (θ − θ0), which the first moment of SGD holds behind one step."""
+    case = Case.load(built("cifar_resnet20", method="eata", source=source), 8, 1)
+    moments = []
+    for information in (0.0, 100.0):
+        step = Step(case.bundle, operators=form)
+        for name, array in step.of("parameter").items():
+            array += 0.1
+            step.tensors[f"{name}.fisher"].fill(information)
+        step.run(photographs(16), np.zeros(len(case.manifest.layers), np.float32), 0.0)
+        moments.append({name: step.tensors[f"{name}.moment1"].copy() for name in case.trained})
+    for name in case.trained:
+        np.testing.assert_allclose(moments[1][name] - moments[0][name], 2 * 1.0 * 100 * 0.1, rtol=1e-3)
+
+
+def test_second_pass_of_sar_sees_what_the_first_selects(built: Build, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case.load(built("cifar_resnet20", method="sar"), 8, 1)
+    step, calls = Step(case.bundle), []
+    run = step.run
+
+    def recording(images: np.ndarray, *others: Any, **options: Any) -> StepResult:
+        calls.append((others[2], run(images, *others, **options)))
+        return calls[-1][1]
+
+    monkeypatch.setattr(step, "run", recording)
+    images = np.concatenate([photographs(16), DOUBTFUL])
+    Adapter(case.manifest, step, Settings(None, "probe", None, 0.1, seed=0)).adapt(images)
+    (_, first), (feeds, _) = calls
+    assert 0 < first.selected < len(images)
+    np.testing.assert_array_equal(feeds["sample_mask"], first.sample_weights > 0)
 
 
 @pytest.mark.parametrize("method", ["cotta", "law"])
@@ -119,17 +162,29 @@ def test_pruning_keeps_less_of_any_method(built: Build, method: str) -> None:
     assert kept["surgeon"] < 0.6 * kept["dense"]
 
 
+def predictions_of(case: Case, tensors: Mapping[str, np.ndarray], images: np.ndarray) -> list[int]:
+    """Of the model with these tensors."""
+    found = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    case.module.load_state_dict(found, strict=False)
+    return [int(label) for label in case.module(torch.from_numpy(images)).argmax(1)]
+
+
 def test_state_of_a_teacher_goes_on_and_predicts(built: Build, tmp_path: Path, on_device: Run) -> None:
-    """What `infer` predicts is the teacher's, and a second run goes on from the first."""
+    """What `infer` predicts is the teacher's, not the student's, and a second run goes on from the first."""
     bundle, state = built("cifar_resnet20", method="cotta"), str(tmp_path / "state")
     np.save(tmp_path / "images.npy", photographs(16))
     common = ("--images", str(tmp_path / "images.npy"), "--state", state, "--json")
     for first in (1, 3):
-        done = on_device(bundle, "adapt", *common, "--batch", "8")
+        done = on_device(bundle, "adapt", *common, "--batch", "8", "--learning-rate", "0.05")
         assert done.returncode == 0, done.stderr
         assert [json.loads(line)["step"] for line in done.stdout.splitlines()] == [first, first + 1]
-    done = on_device(bundle, "infer", *common)
-    assert json.loads(done.stdout)["adapted_steps"] == 4
+    found = json.loads(on_device(bundle, "infer", *common).stdout)
+    assert found["adapted_steps"] == 4
+    saved = open_state(Bundle(bundle), tmp_path / "state").load()
+    assert saved is not None
+    case = Case.load(bundle, 8, 1)
+    assert found["predictions"] != predictions_of(case, saved.tensors, photographs(16))
+    assert found["predictions"] == predictions_of(case, deployed(saved.tensors), photographs(16))
 
 
 def test_eata_without_source_images_is_refused(tmp_path: Path) -> None:

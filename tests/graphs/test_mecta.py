@@ -17,6 +17,7 @@ from graphs.saved import find_saved
 from tests.graphs import numpy_kernels
 from tests.graphs.test_fusing import SmallResNet
 from toolchain.methods import find_method
+from toolchain.methods.declaration import Mecta
 from toolchain.models.registry import LoadedModel, imagenet_preprocessing
 from toolchain.reference.mecta import MectaStep
 from toolchain.reference.step import StepResult
@@ -74,9 +75,8 @@ def keys(compiled: Compiled, seed: int = 0) -> list[Tensor]:
 
 def eager(compiled: Compiled, threshold: float, drop: float = 0.7) -> MectaStep:
     """In float64, which is as near to either form as float32 rounds."""
-    step = MectaStep(copy.deepcopy(compiled.module).double(), compiled.layers, compiled.trained, METHOD.optimizer)  # type: ignore[arg-type]
-    step.threshold, step.drop = threshold, drop
-    return step
+    module, numbers = copy.deepcopy(compiled.module).double(), Mecta(threshold, drop)
+    return MectaStep(module, compiled.layers, compiled.trained, METHOD.optimizer, numbers=numbers)
 
 
 def fed(compiled: Compiled) -> dict[str, Tensor]:

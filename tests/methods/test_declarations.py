@@ -7,6 +7,7 @@ import pytest
 
 from toolchain.errors import UsageError
 from toolchain.methods import METHODS, SETTINGS, Choices, find_method
+from toolchain.methods.declaration import Probe
 
 
 def test_every_choice_is_declared_once_for_every_data_set() -> None:
@@ -26,8 +27,15 @@ def test_first_choice_is_the_usual_one() -> None:
     [
         ("tent", None, "cifar100", {"learning_rate": 1e-3, "beta1": 0.9}),
         ("tent", None, "imagenet", {"learning_rate": 2.5e-4, "momentum": 0.9, "nesterov": 0}),
+        (
+            "sar",
+            None,
+            "imagenet",
+            {"learning_rate": 2.5e-4, "share": 0.4, "radius": 0.05, "decay": 0.9, "reset_below": 0.2},
+        ),
         ("eata", None, "cifar10", {"learning_rate": 2.5e-3, "redundancy": 0.4, "strength": 1}),
         ("eata", None, "imagenet", {"learning_rate": 2.5e-4, "redundancy": 0.05, "strength": 2000}),
+        ("cotta", None, "cifar10", {"decay": 0.999, "views": 32}),
         ("cotta", None, "cifar10", {"learning_rate": 1e-3, "confidence": 0.92, "restore": 0.01, "symmetric": 0}),
         ("cotta", None, "cifar100", {"learning_rate": 1e-3, "confidence": 0.72, "restore": 0.01, "symmetric": 0}),
         ("cotta", None, "imagenet", {"learning_rate": 0.01, "momentum": 0.9, "nesterov": 1, "confidence": 0.1}),
@@ -91,8 +99,23 @@ def test_pruning_composes() -> None:
         ("mecta", Choices(consistency=True), "--consistency: method mecta has a loss of its own"),
         ("mecta", Choices(prune="static"), "--prune: method mecta itself decides"),
         ("tent", Choices(source_samples=8), "--source-samples: method tent does not mix statistics"),
+        ("tent", Choices(probe_ratio=0.5), "--probe-ratio: method tent has no probe"),
+        ("surgeon", Choices(probe_ratio=1.5), "--probe-ratio 1.5: choose a number from 0 to 1"),
     ],
 )
 def test_what_no_method_has_is_refused(name: str, choices: Choices, complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         find_method(name, choices)
+
+
+def test_probe_is_pruned_as_chosen() -> None:
+    assert find_method("tent", Choices(prune="surgeon", probe_ratio=0.0)).probe == Probe(samples=1, prune_ratio=0.0)
+    assert find_method("surgeon").probe == Probe(samples=1, prune_ratio=0.9)
+
+
+def test_small_batches_have_a_smaller_rate_where_the_paper_says_so() -> None:
+    """SAR's code: 2 · 2.5e-4 · N / 64 below 32 images, and twice that for one."""
+    rates = [find_method("sar").learning_rate(batch) for batch in (1, 2, 8, 32, 50)]
+    assert rates == pytest.approx([1.5625e-5, 1.5625e-5, 6.25e-5, 2.5e-4, 2.5e-4])
+    assert find_method("tent").learning_rate(1) == 1e-3
+    assert find_method("bn").learning_rate(8) == 0

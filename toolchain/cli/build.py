@@ -41,6 +41,9 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="whose numbers of the method's paper (default: by the model's classes and its images' size)",
     )
     parser.add_argument(
+        "--probe-ratio", type=float, metavar="P", help="how much of SURGEON's probe is pruned, 0 to 1 (0.9)"
+    )
+    parser.add_argument(
         "--source-samples", type=count, metavar="N", help="bn, ecotta: the source's statistics count as N images (0)"
     )
     parser.add_argument(

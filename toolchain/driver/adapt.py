@@ -26,8 +26,9 @@ def run(path: Path, options: Any) -> int:
     images = _open_batches(bundle, options)
     step = Step(bundle, options.threads, options.operators)
     saver = Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
-    adapter = Adapter(bundle.manifest, step, settings)
-    for index, batch in enumerate(images, saver.resume() + 1):
+    seen = saver.resume()
+    adapter = Adapter(bundle.manifest, step, settings, seen)
+    for index, batch in enumerate(images, seen + 1):
         progress(f"batch {index}")
         _adapt(adapter, saver, index, batch, options)
     saver.finish()

@@ -58,11 +58,12 @@ class SkippedBatch(Exception):
 class Adapter:
     """Feeds batches to the step; remembers the importance that the last one showed."""
 
-    def __init__(self, manifest: Manifest, step: Step, settings: Settings) -> None:
+    def __init__(self, manifest: Manifest, step: Step, settings: Settings, seen: int = 0) -> None:
+        """seen: how many batches the state has behind it, so that what is drawn for the next ones is new."""
         self._manifest = manifest
         self._step = step
         self._settings = settings
-        self._random = np.random.default_rng(settings.seed)
+        self._random = np.random.default_rng([settings.seed, seen])
         self._procedure = open_procedure(manifest, step, self._random)
         self._last_grad_rms: Optional[np.ndarray] = None
         self._predicted = 0
@@ -78,7 +79,8 @@ class Adapter:
         result = self._procedure.learn(images, ratios, self._settings.learning_rate, feeds)
         if not (result.is_finite and self._step.state_is_finite):
             raise SkippedBatch(f"the loss, a gradient or an updated parameter {_NOT_FINITE}", state_is_lost=True)
-        self._last_grad_rms = result.grad_rms
+        if result.selected:
+            self._last_grad_rms = result.grad_rms
         return self._describe(result, ratios, time.perf_counter() - started)
 
     def _require_fit(self, batch: int) -> None:

@@ -80,7 +80,7 @@ def _add_step(parser: argparse.ArgumentParser) -> None:
         "--budget", type=parse_bytes, metavar="BYTES", help="most memory that a step may need, as 96MiB"
     )
     parser.add_argument("--operators", choices=("auto", "native", "portable"), default="auto", help="kernels (auto)")
-    parser.add_argument("--seed", type=_count, default=0, metavar="S", help="of the probe's choice of images (0)")
+    parser.add_argument("--seed", type=_count, default=0, metavar="S", help="of every random choice (0)")
 
 
 def _add_learning(parser: argparse.ArgumentParser) -> None:

@@ -18,15 +18,15 @@ PATIENCE_SECONDS = 0.1
 class Learner:
     """Takes batches from its mailbox until that is closed. What fails in the thread is raised by `check`."""
 
-    def __init__(self, adapter: Adapter, saver: Saver, every: int, as_json: bool) -> None:
-        """Goes on from the saved state. every: steps between two refits."""
+    def __init__(self, adapter: Adapter, saver: Saver, seen: int, every: int, as_json: bool) -> None:
+        """seen: how many batches the state has behind it. every: steps between two refits."""
         self.mailbox: Mailbox[np.ndarray] = Mailbox()
         self.steps = self.skipped = self.refits = 0
         self._adapter = adapter
         self._saver = saver
         self._every = every
         self._json = as_json
-        self._index = saver.resume()
+        self._index = seen
         self._pending = 0
         self._wanted = False
         self._error: Optional[BaseException] = None

@@ -34,7 +34,8 @@ def run(path: Path, options: Any) -> int:
     source, live = _open_frames(bundle, options)
     step, model = Step(bundle, options.threads, options.operators), InferenceModel(bundle)
     saver = Saver(step, open_state(bundle, options.state), None if options.no_save else options.save_every)
-    learner = Learner(Adapter(bundle.manifest, step, settings), saver, options.every, options.json)
+    seen = saver.resume()
+    learner = Learner(Adapter(bundle.manifest, step, settings, seen), saver, seen, options.every, options.json)
     signal.signal(signal.SIGUSR1, lambda *_: learner.request_refit())  # also while an engine is built
     predictor = open_predictor(model, step.tensors, choice_from(options, bundle))
     frames = _Frames(predictor, learner, options.batch or bundle.manifest.batch, options.json)

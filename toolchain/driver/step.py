@@ -89,18 +89,18 @@ class Step:
         ratios: np.ndarray,
         learning_rate: float,
         feeds: Optional[Feeds] = None,
-        follow: bool = True,
+        follow: Optional[bool] = None,
     ) -> StepResult:
         """Predict, adapt, update the state. images: float32 [N, C, H, W]; ratios: float32 [L].
 
-        follow: whether running statistics follow this batch. They do not where no sample is selected.
+        follow: whether running statistics follow this batch; None: where a sample is selected.
         """
         placed = {output: self.tensors[name] for output, name in self.facts.updates().items()}
-        follows_at_once = follow and not _selects(self.facts)
+        follows_at_once = not _selects(self.facts) if follow is None else follow
         fresh = {} if follows_at_once else {name: np.empty_like(array) for name, array in self.of("statistic").items()}
         placed.update({output: fresh[name] for output, name in self.facts.updates().items() if name in fresh})
         result = self._run(images, ratios, learning_rate, placed, feeds)
-        if follow and result.selected:
+        if follow is None and result.selected:
             for name, array in fresh.items():
                 np.copyto(self.tensors[name], array)
         return result

@@ -20,7 +20,7 @@ class Choices:
     selection, consistency: SURGEON's certainty-based sample selection and consistency regularisation (Ma et al., CVPR
     2025, section 3.4); the selection of mecta is EATA's, as its authors combine the two. source_samples: as how many
     images the source's BatchNorm statistics count beside a batch's. setting: the data set whose numbers hold; None:
-    CIFAR-10.
+    CIFAR-10. probe_ratio: how much of SURGEON's probe is pruned; None: the method's own.
     """
 
     train: str | None = None
@@ -29,6 +29,7 @@ class Choices:
     consistency: bool = False
     source_samples: int | None = None
     setting: str | None = None
+    probe_ratio: float | None = None
 
     def fits(self, method: Method) -> bool:
         """Whether its numbers are those of the setting."""
@@ -41,6 +42,7 @@ class Choices:
             (self.selection, self._selecting),
             (self.consistency, self._consistent),
             (self.source_samples is not None, self._mixing),
+            (self.probe_ratio is not None, self._probing),
         ]
         for wants, change in wanted:
             method = change(method) if wants else method
@@ -78,6 +80,16 @@ class Choices:
             advice = "use it with bn or ecotta"
             raise UsageError(f"--source-samples: method {method.name} does not mix statistics: {advice}")
         return replace(method, source_samples=self.source_samples or 0)
+
+    def _probing(self, method: Method) -> Method:
+        if method.controller != "surgeon":
+            raise UsageError(
+                f"--probe-ratio: method {method.name} has no probe: use it with surgeon or --prune surgeon"
+            )
+        ratio = self.probe_ratio or 0.0
+        if not 0 <= ratio <= 1:
+            raise UsageError(f"--probe-ratio {ratio}: choose a number from 0 to 1")
+        return replace(method, probe=replace(method.probe, prune_ratio=ratio))
 
 
 def _has_own_loss(method: Method) -> bool:

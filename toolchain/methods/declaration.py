@@ -84,7 +84,7 @@ class Selection:
     """Which samples of a batch the entropy is minimised on: those whose own is below `share` of the most it can be.
 
     share: of ln(classes); None: all. weighted: by exp(limit − entropy). redundancy: and those whose probabilities have
-    a cosine below it to the moving average of all that were kept.
+    a cosine below it to the moving average of all that were kept. (Niu et al., ICML 2022, "EATA", equations 3 to 6.)
     """
 
     share: float | None = 0.4
@@ -95,7 +95,8 @@ class Selection:
 @dataclass(frozen=True)
 class Anchor:
     """Parameters are pulled to where they started, strength · F · (θ − θ0)², F their Fisher information on `samples`
-    source images with pseudo-labels."""
+    source images with pseudo-labels. (Niu et al., ICML 2022, "EATA", equation 8.)
+    """
 
     strength: float
     samples: int
@@ -107,7 +108,7 @@ class Teacher:
 
     Where the shipped model's mean confidence is below `confidence`, the mean of its logits for `views` augmentations
     counts. symmetric: half the loss is the cross-entropy the other way round. restore: the share of the student's
-    elements that each batch sets back to what was shipped.
+    elements that each batch sets back to what was shipped. (Wang et al., CVPR 2022, "CoTTA", sections 3.2 and 3.3.)
     """
 
     decay: float = 0.999
@@ -120,8 +121,9 @@ class Teacher:
 
 @dataclass(frozen=True)
 class Sharpness:
-    """The gradient is taken at θ + radius · g / ‖g‖; all starts anew once the moving average of the loss, with `decay`,
-    falls below `reset_below`."""
+    """The gradient is taken at θ + radius · g / ‖g‖; all starts anew once the moving average of the loss in nats, with
+    `decay`, falls below `reset_below`. (Niu et al., ICLR 2023, "SAR", section 4.)
+    """
 
     radius: float = 0.05
     decay: float = 0.9
@@ -132,7 +134,8 @@ class Sharpness:
 @dataclass(frozen=True)
 class LayerRates:
     """Each tensor's learning rate is scaled by its Fisher information on pseudo-labels, from 0 for the lowest to 1 for
-    the highest, to the power of `temperature`. consistency: see TwoViews."""
+    the highest, to the power of `temperature`. consistency: see TwoViews. (Park et al., WACV 2024, "LAW", section 3.)
+    """
 
     temperature: float
     consistency: float
@@ -141,7 +144,10 @@ class LayerRates:
 
 @dataclass(frozen=True)
 class TwoViews:
-    """The loss has a term consistency · classes · H(p(x), p(T(x))) for an augmentation T, with gradients both ways."""
+    """The loss has a term consistency · classes · H(p(x), p(T(x))) for an augmentation T, with gradients both ways.
+
+    (Ma et al., CVPR 2025, "SURGEON", section 3.4.)
+    """
 
     consistency: float
     name: str = field(default="two_views", init=False)
@@ -155,7 +161,7 @@ class Mecta:
     """MECTA's BatchNorm: normalises with running statistics that follow a batch by 1 − exp(−divergence).
 
     drop: the share of the channels of which nothing is kept for the backward pass. threshold: a layer whose statistics
-    follow by less keeps nothing, and its parameters rest.
+    follow by less keeps nothing, and its parameters rest. (Hong et al., ICLR 2023, "MECTA", section 3.)
     """
 
     threshold: float
@@ -168,7 +174,8 @@ class Method:
 
     train: the name of the choice. trains: which kinds of layer it trains. parameters: which of their tensors. skips:
     modules, by the start of their path, that it does not train.
-    optimizer: None where nothing trains.
+    optimizer: None where nothing trains. whole_rate_from: of so many images is the smallest batch that has its
+    learning rate; smaller ones have less in proportion.
     statistics: what BatchNorm normalises with; momentum: how fast its running statistics follow those of the batch;
     source_samples: as how many images the source's statistics count beside them, where nothing trains.
     settings: the data sets that its numbers are for.
@@ -185,6 +192,7 @@ class Method:
     parameters: frozenset[Literal["weight", "bias"]] = frozenset()
     skips: tuple[str, ...] = ()
     optimizer: Optimizer | None = None
+    whole_rate_from: int = 1
     controller: Controller = "dense"
     prune_ratio: float = 0.9
     loss: tuple[Term, ...] = ("entropy",)
@@ -205,6 +213,12 @@ class Method:
         """All that its parts declare, by the name of the field."""
         parts = (self.optimizer, self.selection, self.anchor, self.meta_networks, self.mecta, self.beside)
         return dict(chain.from_iterable(_numbers(part) for part in parts))
+
+    def learning_rate(self, batch: int) -> float:
+        """For batches of so many images, of which one counts as two; 0 where nothing trains."""
+        if self.optimizer is None:
+            return 0.0
+        return self.optimizer.learning_rate * min(1.0, max(2, batch) / self.whole_rate_from)
 
     @property
     def weighs_samples(self) -> bool:

@@ -1,7 +1,8 @@
 """EATA: efficient test-time model adaptation without forgetting (Niu et al., ICML 2022).
 
-For CIFAR-100 it filters and anchors with ImageNet's numbers, as MECTA's authors have it do there (Hong et al., ICLR
-2023), and has ImageNet's learning rate.
+For CIFAR-10 it has the learning rate that MECTA's authors have it take there (Hong et al., ICLR 2023; EATA's own code
+has but one, ImageNet's). For CIFAR-100 it filters and anchors with ImageNet's numbers, as they have it do too, and has
+ImageNet's learning rate.
 """
 
 from dataclasses import replace

@@ -2,7 +2,8 @@
 
 The frozen part keeps the statistics of its training, so that nothing of it is saved but the signs that its ReLUs need.
 The paper holds a segmentation model with weight 2. It gives a learning rate and no momentum: here it is that of the
-warm-up.
+warm-up. Where small batches lean on the source's statistics, the paper takes a rate of 1e-5 or 5e-6 instead, which is
+to be asked for: `--learning-rate`.
 """
 
 from dataclasses import replace

@@ -1,6 +1,7 @@
 """LAW: layer-wise auto-weighting for non-stationary test-time adaptation (Park et al., WACV 2024).
 
-Every batch has a new Adam, whose first step is all there is.
+Every batch has a new Adam, whose first step is all there is. The authors' code does not clear the gradients of a step
+before it measures the information of the next batch, which so holds both: here it is that of the pseudo-labels alone.
 """
 
 from dataclasses import replace

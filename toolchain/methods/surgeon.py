@@ -1,7 +1,13 @@
 """SURGEON: memory-adaptive fully test-time adaptation via dynamic activation sparsity (Ma et al., CVPR 2025).
 
 As the authors' code does, the weights train and the biases do not. Unlike it, BatchNorm's gradient is that of its own
-forward pass: the centred activation is pruned, and its mean and deviation are kept exactly.
+forward pass: the centred activation is pruned, and its mean and deviation are kept exactly. Nor are the gradients of
+the step before left in those of the probe. Learning rates are those of the paper's rows with sample selection and
+consistency: it gives no others.
+
+The probe sees one image, as on the authors' Jetson, and is pruned at 0.9, which the paper names as an alternative:
+their code for servers takes ten images unpruned. Of 50 noisy photographs a ResNet-20 keeps 0.26 to 0.37 of the elements
+with ours (five draws), 0.39 to 0.49 with theirs, and 0.11 to 0.15 with one image unpruned.
 """
 
 from dataclasses import replace

@@ -13,16 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from toolchain.reference.interception import PrunedForward
-from toolchain.reference.objective import Feeds, Outcome
+from toolchain.reference.objective import Feeds, Outcome, entropies
 from toolchain.reference.step import EagerStep, StepResult
 
 META_NETWORKS = "meta_networks"
 
 
 def confident_entropy(logits: Tensor, share: float) -> Tensor:
-    """Entropy in nats of the samples whose entropy is below share · ln C, summed and divided by N: [N, C] to []."""
-    log_probabilities = logits.log_softmax(1)
-    entropy = -(log_probabilities.exp() * log_probabilities).sum(1)
+    """Entropy in nats of the samples whose entropy is below share · ln C, summed and divided by N: [N, C] to [].
+
+    (Equation 7; Niu et al., ICML 2022, choose the share.)
+    """
+    entropy = entropies(logits)
     certain = entropy < share * math.log(logits.shape[1])
     return (entropy * certain).sum() / len(logits)
 
@@ -34,8 +36,11 @@ class EcottaStep(EagerStep):
     parameters of the k-th network only: it is computed once more from both as constants.
     """
 
-    weight = 0.5
     share = 0.4
+
+    def __init__(self, *arguments: Any, weight: float, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.weight = weight
 
     def differentiate(
         self,

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from toolchain.methods.declaration import Mecta
 from toolchain.reference.batch_moments import biased_moments
 from toolchain.reference.interception import per_channel
 from toolchain.reference.objective import Feeds
@@ -48,9 +49,9 @@ class Observed:
 class MectaForward(TorchFunctionMode):
     """While it is active, every BatchNorm is MECTA's. keys: random numbers [C] by the identity of its weight."""
 
-    def __init__(self, keys: Mapping[int, Tensor], threshold: float, drop: float) -> None:
+    def __init__(self, keys: Mapping[int, Tensor], numbers: Mecta) -> None:
         super().__init__()
-        self.keys, self.threshold, self.drop = keys, threshold, drop
+        self.keys, self.threshold, self.drop = keys, numbers.threshold, numbers.drop
         self.observed: dict[int, Observed] = {}
 
     def __torch_function__(
@@ -114,12 +115,14 @@ def normalise(
 class MectaStep(EagerStep):
     """As EagerStep, with MECTA's BatchNorm, whose layers take no prune ratios.
 
-    Fed is `channel_keys`, random numbers for the channels of all layers, one layer behind the other. threshold, drop:
-    see MectaForward.
+    Fed is `channel_keys`, random numbers for the channels of all layers, one layer behind the other.
     """
 
-    threshold = 0.00125
-    drop = 0.7
+    follows_always = True
+
+    def __init__(self, *arguments: Any, numbers: Mecta, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.numbers = numbers
 
     def differentiate(  # type: ignore[override]
         self,
@@ -130,7 +133,7 @@ class MectaStep(EagerStep):
     ) -> tuple[StepResult, MectaForward]:
         """The gradients are those of the layers that are on."""
         fed = {"sample_mask": torch.ones(len(images), dtype=images.dtype), **(feeds or {})}
-        with MectaForward(self._keys(fed["channel_keys"]), self.threshold, self.drop) as forward:
+        with MectaForward(self._keys(fed["channel_keys"]), self.numbers) as forward:
             logits = self.model(images)
         outcome = self._objective(logits, fed, select)
         on = {name: parameter for name, parameter in self.trained.items() if forward.observed[self._owner(name)].on}

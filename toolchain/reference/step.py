@@ -91,6 +91,9 @@ class EagerStep:
     Raises ModelError where the model lacks a layer or parameter, or does not use it in its forward pass.
     """
 
+    follows_always = False
+    """Whether the running statistics follow a batch of which no sample is selected, too."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -127,13 +130,15 @@ class EagerStep:
     ) -> StepResult:
         """One step on images [N, 3, H, W] with ratios [L] in [0, 1], rounded to float32; updates the model.
 
-        learning_rate: of this step; None stands for the optimizer's own. Where no sample is selected, nothing changes.
+        learning_rate: of this step; None stands for the optimizer's own. Where no sample is selected, no parameter
+        changes.
         """
         result, forward = self.differentiate(images, prune_ratios, feeds)
         if result.learns:
             self.update(result.grads, learning_rate)
-            self.follow(forward)
             self._objective.remember(result.logits, result.weights)
+        if result.learns or self.follows_always:
+            self.follow(forward)
         return result
 
     def gradients(

@@ -41,5 +41,6 @@ class TwoViewsReference:
         logits, forward = self.step.forward(images, ratios)
         mask = torch.ones(len(images), dtype=images.dtype)
         weight = self._numbers.consistency * logits.shape[1]
-        loss = self._objective(logits, {"sample_mask": mask}).loss + weight * consistency(logits, other)
-        return self.step.describe(logits, Outcome(loss, None), self.step.gradients_of(loss), forward), forward
+        own = self._objective(logits, {"sample_mask": mask})
+        outcome = Outcome(own.loss + weight * consistency(logits, other), own.weights)
+        return self.step.describe(logits, outcome, self.step.gradients_of(outcome.loss), forward), forward

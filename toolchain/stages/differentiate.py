@@ -42,7 +42,7 @@ def differentiate(traced: Traced, method: Method, folder: Path) -> Differentiate
 
     Raises ModelError when the method has nothing to train in this model, or an operator has no gradient.
     """
-    trained = _trained_parameters(traced, method)
+    trained = trained_parameters(traced, method)
     forward = traced.forward.clone()
     append_loss(forward.graph, method.loss, method.weighs_samples)
     if method.meta_networks is not None:
@@ -71,7 +71,8 @@ def _networks(trained: tuple[str, ...]) -> list[str]:
     return [name.removesuffix(".conv.weight") for name in convolutions]
 
 
-def _trained_parameters(traced: Traced, method: Method) -> tuple[str, ...]:
+def trained_parameters(traced: Traced, method: Method) -> tuple[str, ...]:
+    """By name, in the model's order. Raises ModelError where there is none."""
     chosen = {
         value.name
         for node in traced.forward.graph

@@ -2,8 +2,9 @@
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -88,10 +89,12 @@ class Case:
         )
 
     @property
-    def _twin(self) -> type[EagerStep]:
+    def _twin(self) -> Callable[..., EagerStep]:
         if self.method.mecta is not None:
-            return MectaStep
-        return EagerStep if self.method.meta_networks is None else EcottaStep
+            return partial(MectaStep, numbers=self.method.mecta)
+        if self.method.meta_networks is not None:
+            return partial(EcottaStep, weight=self.method.meta_networks.distillation)
+        return EagerStep
 
     def copy(self, dtype: torch.dtype) -> nn.Module:
         return copy.deepcopy(self.module).to(dtype)

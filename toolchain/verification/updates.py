@@ -45,9 +45,7 @@ def compare(case: Case, form: str, found: Course, single: Course, exact: Course)
     yield _check(f"{form}: predictions of {STEPS} batches", *logits)
     shipped = {name: array.copy() for name, array in Step(case.bundle).state.items()}
     for kind, names in _kinds(case).items():
-        changes = [
-            {name: course.tensors[name] - shipped[name].astype(np.float64) for name in names} for course in courses
-        ]
+        changes = [_changes(course.tensors, shipped, names) for course in courses]
         if names:
             yield _check(f"{form}: {kind} after {STEPS} steps", *changes)
 

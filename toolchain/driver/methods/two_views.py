@@ -25,7 +25,7 @@ class TwoViews(Procedure):
         weight = np.float32(self.numbers["consistency"] * self.classes)
         view = self.augment(images)
         other = log_softmax(self.step.predict(view))
-        result = self.step.run(images, ratios, 0.0, {"log_targets": weight * other})
+        result = self.step.run(images, ratios, 0.0, {"log_targets": weight * other}, follow=True)
         nothing = np.zeros(len(images), np.float32)
         targets = weight * softmax(result.logits)
         self.step.run(view, ratios, 0.0, {"targets": targets, "sample_mask": nothing}, follow=False)

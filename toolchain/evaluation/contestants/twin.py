@@ -38,7 +38,8 @@ class EagerTwin:
         batch = torch.from_numpy(images)
         feeds = self._twin.prepare(batch)
         result = self._twin.learn(batch, self._ratios(batch, feeds), self._rate, feeds)
-        self._grad_rms = result.grad_rms
+        if result.learns:
+            self._grad_rms = result.grad_rms
         return Outcome(result.logits.argmax(1).numpy())
 
     def _ratios(self, images: Tensor, feeds: Feeds) -> Tensor:

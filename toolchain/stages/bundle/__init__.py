@@ -83,7 +83,7 @@ def bundle(
         format=FORMAT,
         toolchain=__version__,
         model=ModelFacts(traced.model, traced.classes, 3, traced.image_size, traced.preprocessing),
-        method=method_facts(method, settings.choices, portable.inputs_of("parameter")),
+        method=method_facts(method, settings.choices, portable.inputs_of("parameter"), settings.batch),
         batch=settings.batch,
         memory_budget=settings.memory_budget,
         target=target.as_json(),

@@ -7,14 +7,14 @@ from toolchain.methods import Choices
 from toolchain.methods.declaration import Adam, LayerRates, Method, Sharpness, Teacher
 
 
-def method_facts(method: Method, choices: Choices, parameters: Iterable[TensorFacts]) -> MethodFacts:
-    """parameters: those that train, as inputs of the step."""
+def method_facts(method: Method, choices: Choices, parameters: Iterable[TensorFacts], batch: int) -> MethodFacts:
+    """parameters: those that train, as inputs of the step. batch: images."""
     optimizer = method.optimizer
     return MethodFacts(
         name=method.name,
         train=method.train,
         controller=method.controller,
-        learning_rate=0.0 if optimizer is None else optimizer.learning_rate,
+        learning_rate=method.learning_rate(batch),
         optimizer="none" if optimizer is None else optimizer.name,
         probe=ProbeFacts(method.probe.samples, method.probe.prune_ratio),
         prune_ratio=method.prune_ratio,
