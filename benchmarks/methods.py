@@ -19,8 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +33,8 @@ from toolchain.errors import ToolchainError
 from toolchain.evaluation.evaluate import Shown
 from toolchain.evaluation.settings import Settings
 from toolchain.evaluation.sweep.campaign import carry_out
-from toolchain.evaluation.sweep.trial import Trial, build_bundle, read_result
-from toolchain.evaluation.sweep.workers import Workers, open_ray, work_here
+from toolchain.evaluation.sweep.trial import Trial, build_bundle, digest, identity
+from toolchain.evaluation.sweep.workers import Workers, open_workers, work_here
 from toolchain.methods import METHODS
 
 RESULTS = Path(__file__).parent / "results"
@@ -91,7 +90,7 @@ class Ground:
         campaign = carry_out(trials, self.folder, self.workers, progress)
         for name, error in campaign.failed.items():
             warn(f"{name}: {error}")
-        return [read_result(trial, campaign.folder) for trial in campaign.finished]
+        return campaign.results
 
     def errors(self, trials: Sequence[Trial]) -> list[Document]:
         """Without what they cost: a twin may have run between their steps."""
@@ -106,15 +105,17 @@ class Ground:
 
 
 def table(ground: Ground) -> list[Document]:
-    """Memory and time come from a run of its own, of one batch a corruption, with no twin between its steps."""
+    """Memory and time come from runs of their own, of one batch a corruption, with nothing beside them."""
     shown, brief = ground.shown(ground.images), ground.shown(BATCH)
     errors = ground.errors([ground.trial(*pair, shown, eager=True) for pair in ground.pairs()])
-    costs = {_conditions(one): one for one in ground.results([ground.trial(*pair, brief) for pair in ground.pairs()])}
-    return [{**one, **{name: costs[_conditions(one)][name] for name in COST}} for one in errors]
+    alone = replace(ground, workers=work_here)
+    costs = {_conditions(one): one for one in alone.results([ground.trial(*pair, brief) for pair in ground.pairs()])}
+    measured = [one for one in errors if _conditions(one) in costs]
+    return [{**one, **{name: costs[_conditions(one)][name] for name in COST}} for one in measured]
 
 
 def curve(ground: Ground) -> list[Document]:
-    """SURGEON at its own ratios and in four budgets, and for each of the five the one ratio that keeps as much."""
+    """SURGEON at its own ratios and in four budgets, and for each of the five one ratio that keeps as much: a pair."""
     found = []
     for model in ground.models:
         shown = ground.shown(ground.images)
@@ -123,9 +124,10 @@ def curve(ground: Ground) -> list[Document]:
         limits = budgets(ground.bundle(own), BATCH, surgeon)
         surgeon += ground.errors([ground.trial(model, "surgeon", shown, budget=limit) for limit in limits])
         static = ground.bundle(ground.trial(model, "static", shown))
-        ratios = [ratio_for(static, BATCH, document["kept_bytes"]) for document in surgeon]
-        alike = [ground.trial(model, "static", shown, prune_ratio=f"{ratio:.6f}") for ratio in ratios]
-        found += [*surgeon, *ground.errors(alike)]
+        for number, one in enumerate(surgeon):
+            ratio = ratio_for(static, BATCH, one["kept_bytes"])
+            alike = ground.errors([ground.trial(model, "static", shown, prune_ratio=f"{ratio:.6f}")])
+            found += [{**document, "pair": number} for document in (one, *alike)]
     return found
 
 
@@ -147,7 +149,7 @@ def batches(ground: Ground) -> list[Document]:
 
 def cache(ground: Ground) -> list[Document]:
     builds = {entry: ENTRIES[entry] for entry in ground.methods if entry not in ("source", "static")}
-    return cache_figures(ground.data, ground.folder, builds, ground.python)
+    return cache_figures(ground.data, builds, ground.python)
 
 
 PARTS: dict[str, Callable[[Ground], list[Document]]] = {
@@ -164,7 +166,7 @@ def main() -> None:
     path = options.results / "methods.json"
     document: dict[str, list[Document]] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     if not options.write_only:
-        with _workers(options.ray) as workers:
+        with open_workers(options.ray) as workers:
             ground = _ground(options, workers)
             for part in options.parts:
                 document[part] = _merged(document.get(part, []), PARTS[part](ground))
@@ -175,12 +177,13 @@ def main() -> None:
 
 
 def _ground(options: argparse.Namespace, workers: Workers) -> Ground:
-    weights = {} if options.resnet56 is None else {"cifar_resnet56": str(options.resnet56)}
-    source = options.source or options.output / "source.npz"
+    data, output = options.data.resolve(), options.output.resolve()
+    weights = {} if options.resnet56 is None else {"cifar_resnet56": str(options.resnet56.resolve())}
+    source = options.source or output / f"source-{digest(identity(data))}.npz"
     if options.source is None and any(ENTRIES[entry]["method"] in SOURCED for entry in options.methods):
-        _write_tenth(options.data, source)
-    chosen = (options.models, options.methods, weights, source, options.images, options.device_python)
-    return Ground(options.data, options.output, workers, *chosen)
+        _write_tenth(data, source)
+    chosen = (options.models, options.methods, weights, source.resolve(), options.images, options.device_python)
+    return Ground(data, output, workers, *chosen)
 
 
 def _write_tenth(data: Path, path: Path) -> None:
@@ -190,7 +193,8 @@ def _write_tenth(data: Path, path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with np.load(data) as arrays:
         part = {name: arrays[name][: len(arrays[name]) // 10] for name in ("x_train", "y_train")}
-    np.savez(path, **part)
+    np.savez(path.with_suffix(".part.npz"), **part)
+    path.with_suffix(".part.npz").replace(path)
 
 
 def _merged(before: list[Document], after: list[Document]) -> list[Document]:
@@ -200,17 +204,9 @@ def _merged(before: list[Document], after: list[Document]) -> list[Document]:
 
 
 def _conditions(document: Document) -> tuple[str, ...]:
-    names = ("model", "label", "batch", "rounds", "prune_ratio", "budget", "seed")
-    return tuple(str(document.get(name)) for name in names)
-
-
-@contextmanager
-def _workers(address: str | None) -> Iterator[Workers]:
-    if address is None:
-        yield work_here
-        return
-    with open_ray(address) as workers:
-        yield workers
+    chosen = ("batch", "rounds", "prune_ratio", "budget", "seed")
+    names = ("pair",) if "pair" in document else chosen  # a curve's budgets and ratios follow from what is measured
+    return tuple(str(document.get(name)) for name in ("model", "label", *names))
 
 
 def parse_arguments() -> argparse.Namespace:

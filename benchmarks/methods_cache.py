@@ -39,13 +39,12 @@ PUBLISHED = {
 """MiB; `full` is the sum that the paper's rule gives, which its table leaves out."""
 
 
-def cache_figures(
-    data: Path, folder: Path, builds: Mapping[str, Mapping[str, Any]], python: str
-) -> list[dict[str, Any]]:
+def cache_figures(data: Path, builds: Mapping[str, Mapping[str, Any]], python: str) -> list[dict[str, Any]]:
     """A row a method, on random weights: ratios that follow gradients depend on them. builds: arguments of `build`."""
     with tempfile.TemporaryDirectory() as scratch:
         source = _noise(Path(scratch) / "noise.npz")
-        return [_figures(data, folder, label, {"source": source, **chosen}, python) for label, chosen in builds.items()]
+        given = {label: {"source": source, **chosen} for label, chosen in builds.items()}
+        return [_figures(data, Path(scratch) / label, label, chosen, python) for label, chosen in given.items()]
 
 
 def _noise(path: Path) -> Path:
@@ -55,10 +54,8 @@ def _noise(path: Path) -> Path:
     return path
 
 
-def _figures(data: Path, folder: Path, method: str, chosen: Mapping[str, Any], python: str) -> dict[str, Any]:
-    path = folder / "bundles" / f"{MODEL}-{method.replace(' ', '-')}-batch{BATCH}"
-    if not (path / "manifest.json").is_file():
-        build(Request(MODEL, "host", weights="none", batch=BATCH, output=path, **chosen))
+def _figures(data: Path, path: Path, method: str, chosen: Mapping[str, Any], python: str) -> dict[str, Any]:
+    build(Request(MODEL, "host", weights="none", batch=BATCH, output=path, **chosen))
     facts, steps = Bundle(path).manifest, list(_steps(path, data, python))
     form = facts.native if facts.native is not None and NATIVE in available_forms(facts) else facts.step
     largest = largest_input(load_model(MODEL, "none").module, 32)

@@ -86,17 +86,14 @@ def small_share(label: str) -> Claim:
 
 def below_static(results: Results) -> Verdict:
     """The two curves have points at equal kept bytes, pair by pair."""
-    surgeon, static = (sorted(results.of("curve", label), key=_kept) for label in ("surgeon", "static"))
-    pairs = [(one["mean_error"], other["mean_error"]) for one, other in zip(surgeon, static, strict=True)]
+    surgeon, static = ({one["pair"]: one for one in results.of("curve", label)} for label in ("surgeon", "static"))
+    numbers = sorted(surgeon.keys() & static.keys(), key=lambda number: float(surgeon[number]["kept_bytes"]))
+    pairs = [(float(surgeon[number]["mean_error"]), float(static[number]["mean_error"])) for number in numbers]
     if not pairs:
         raise LookupError("no curve")
     below = sum(error < other for error, other in pairs)
     figures = ", ".join(f"{error:.2f} against {other:.2f}" for error, other in pairs)
     return f"at {below} of {len(pairs)} points: {figures} %", below == len(pairs)
-
-
-def _kept(one: Document) -> float:
-    return float(one["kept_bytes"])
 
 
 def steady(label: str) -> Claim:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 
 from toolchain.corruptions import CORRUPTIONS, corrupt
-from toolchain.corruptions.blur import defocus_kernel
+from toolchain.corruptions.blur import defocus_kernel, magnifications
 from toolchain.corruptions.sampling import smear, zoom
 from toolchain.corruptions.severities import CIFAR, IMAGENET
 from toolchain.errors import UsageError
@@ -127,3 +127,12 @@ def test_impossible_requests_are_refused(images: Bytes, name: str, severity: int
 def test_float_images_are_refused(images: Bytes) -> None:
     with pytest.raises(UsageError, match="float32"):
         corrupt(images.astype(np.float32), "fog", 1)
+
+
+@pytest.mark.parametrize(
+    ("table", "last"), [(CIFAR, [1.06, 1.11, 1.15, 1.20, 1.25]), (IMAGENET, [1.11, 1.15, 1.20, 1.24, 1.30])]
+)
+def test_zoom_ends_where_the_published_data_does(
+    table: dict[str, tuple[tuple[float, ...], ...]], last: list[float]
+) -> None:
+    assert [float(magnifications(*constants)[-1]) for constants in table["zoom_blur"]] == pytest.approx(last)

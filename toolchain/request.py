@@ -5,6 +5,7 @@ from pathlib import Path
 
 from toolchain.errors import UsageError
 from toolchain.methods import Choices, find_method
+from toolchain.values import require_count
 
 TRAINING_STOPS = ("differentiate", "rewrite", "lower", "fuse")
 STOPS = ("trace", "export", *TRAINING_STOPS)
@@ -66,6 +67,8 @@ class Report:
 
 def check(request: Request) -> None:
     """Raises UsageError for values that no build accepts."""
+    for name in ("batch", "image_size", "source_samples", "memory_budget"):
+        require_count(f"--{name.replace('_', '-')}", getattr(request, name))
     if request.values not in VALUES:
         raise UsageError(f"--values {request.values!r} is no precision: choose {' or '.join(VALUES)}")
     if request.stop_after not in (None, *STOPS):

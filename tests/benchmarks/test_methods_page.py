@@ -28,7 +28,7 @@ def document(label: str, error: float, **chosen: Any) -> dict[str, Any]:
 
 def test_page_says_what_was_measured(tmp_path: Path) -> None:
     rows = [document("full", 28.5), document("surgeon", 29.0)]
-    curve = [document("surgeon", 30.0, budget=18 * MIB), document("static", 31.0, prune_ratio="0.8")]
+    curve = [document("surgeon", 30.0, budget=18 * MIB, pair=0), document("static", 31.0, prune_ratio="0.8", pair=0)]
     cached = {"model": "r", "label": "tent", "published_bytes": 109 * MIB, "kept_bytes_by_their_rule": 109.0 * MIB}
     cached |= {"kept_bytes": 120 * MIB, "dense_bytes": 200 * MIB, "peak_step_bytes": 150 * MIB}
     cached |= {"mask_bytes": 3 * MIB, "other_bytes": MIB, "beside_bytes": 0}
@@ -53,12 +53,14 @@ def test_what_is_measured_anew_replaces_what_was() -> None:
         ("tent", 50, 26.0),
         ("tent", 8, 25.0),
     ]
+    curve = [document("static", 30.0, prune_ratio="0.5", pair=0)]
+    assert [one["mean_error"] for one in _merged(curve, [document("static", 29.0, pair=0)])] == [29.0]
 
 
 def test_claims_are_judged_by_what_was_measured() -> None:
     table = [document("source", 48.0), document("bn", 27.0), document("tent", 27.5), document("full", 26.0)]
-    curve = [document("surgeon", 30.0), document("static", 31.0), document("surgeon", 33.0, kept_bytes=MIB)]
-    curve += [document("static", 32.0, kept_bytes=MIB)]
+    curve = [document("surgeon", 30.0, pair=0), document("static", 31.0, pair=0), document("surgeon", 1.0, pair=2)]
+    curve += [document("surgeon", 33.0, kept_bytes=MIB, pair=1), document("static", 32.0, kept_bytes=MIB, pair=1)]
     found = {claim.words: (figures, holds) for claim, figures, holds in judged({"table": table, "curve": curve})}
     assert found["bn lies well below source"] == ("27.00 against 48.00 %", True)
     assert found["tent has a lower error than bn"] == ("27.50 against 27.00 %", False)

@@ -88,7 +88,8 @@ def test_importance_is_not_taken_from_a_skipped_batch(step: Step, manifest: Mani
 def test_importance_is_not_taken_from_a_batch_that_selects_nothing(
     step: Step, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results, run = [], step.run
+    results: list[StepResult] = []
+    run = step.run
 
     def selecting(*arguments: Any) -> StepResult:
         """Not from the second batch."""

@@ -111,7 +111,7 @@ def expected_of_torchvision(drawn: Sequence[float]) -> np.ndarray:
     bilinear = functional.InterpolationMode.BILINEAR
     moved = functional.affine(padded, angle, shift, zoom, [0.0, 0.0], interpolation=bilinear)
     blurred = functional.gaussian_blur(moved, [5, 5], [deviation, deviation])
-    return functional.center_crop(blurred, [16]).clamp(0, 1).numpy()
+    return np.asarray(functional.center_crop(blurred, [16]).clamp(0, 1))
 
 
 def test_a_view_is_that_of_torchvision_from_the_same_numbers() -> None:

@@ -137,7 +137,8 @@ def test_anchor_pulls_by_its_strength_and_the_information(built: Build, source: 
 
 def test_second_pass_of_sar_sees_what_the_first_selects(built: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case.load(built("cifar_resnet20", method="sar"), 8, 1)
-    step, calls = Step(case.bundle), []
+    step = Step(case.bundle)
+    calls: list[tuple[Mapping[str, np.ndarray], StepResult]] = []
     run = step.run
 
     def recording(images: np.ndarray, *others: Any, **options: Any) -> StepResult:
@@ -148,6 +149,7 @@ def test_second_pass_of_sar_sees_what_the_first_selects(built: Build, monkeypatc
     images = np.concatenate([photographs(16), DOUBTFUL])
     Adapter(case.manifest, step, Settings(None, "probe", None, 0.1, seed=0)).adapt(images)
     (_, first), (feeds, _) = calls
+    assert first.sample_weights is not None
     assert 0 < first.selected < len(images)
     np.testing.assert_array_equal(feeds["sample_mask"], first.sample_weights > 0)
 

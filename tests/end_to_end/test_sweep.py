@@ -1,6 +1,8 @@
 """A sweep as a user calls it: one process and two Ray workers give the same numbers."""
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,10 @@ import numpy as np
 import pytest
 
 from tests.end_to_end.conftest import Run
+from toolchain.errors import UsageError
+from toolchain.evaluation.sweep.config import read_trials
+from toolchain.evaluation.sweep.trial import Trial
+from toolchain.evaluation.sweep.workers import open_ray
 
 CONFIG = """
 [shown]
@@ -59,6 +65,26 @@ def test_two_ray_workers_give_the_numbers_of_one_process(
     assert json.loads(again.stdout) == {**together, "computed": 0}
     for name in ("sweep.csv", "sweep.json", "cifar_resnet20-corruptions.svg", "cifar_resnet20-memory.svg"):
         assert (tmp_path / "there" / name).stat().st_size > 0
+
+
+def die_of_fog(trial: Trial, folder: Path) -> None:
+    if trial.shown.corruptions == ("fog",):
+        os._exit(1)
+
+
+def test_lost_worker_is_named_and_the_others_go_on(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="Ray, the extra `sweep`, is not installed")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    trials = read_trials(config)
+    greedy = replace(trials[0], settings=replace(trials[0].settings, threads=4096))
+    with open_ray("local") as workers:
+        errors = {done.trial.shown.corruptions: done.error for done in workers(die_of_fog, trials, tmp_path)}
+        assert errors[("contrast",)] is None
+        assert str(errors[("fog",)]).startswith("its worker was lost")
+        with pytest.raises(UsageError, match="threads = 4096: no node of the Ray cluster has more than"):
+            list(workers(die_of_fog, [greedy], tmp_path))
 
 
 def test_a_cluster_that_is_not_there_is_named(config: Path, toolchain: Run, tmp_path: Path) -> None:

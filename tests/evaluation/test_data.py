@@ -1,5 +1,6 @@
 """Labelled images in each published format, and every place that holds something else."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -117,8 +118,8 @@ def test_labels_may_be_a_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("images", "labels", "words"),
     [
-        (random_pixels(4)[:0], np.zeros(0, np.int64), r"has labels \[0\]: expected a number for each"),
-        (random_pixels(4), np.zeros((4, 2), np.int64), r"8 labels and this model take uint8 \[8, 32, 32, 3\]"),
+        (random_pixels(4)[:0], np.zeros(0, np.int64), r"has labels int64 \[0\]: expected an integer for each"),
+        (random_pixels(4), np.zeros((4, 2), np.int64), r"has labels int64 \[4, 2\]: expected an integer for each"),
         (random_pixels(4), np.zeros(9, np.int64), r"9 labels and this model take uint8 \[9, 32, 32, 3\]"),
         (random_pixels(4).astype(np.float32), np.zeros(4, np.int64), r"holds images float32 \[4, 32, 32, 3\]"),
     ],
@@ -139,3 +140,47 @@ def test_labels_beyond_the_model_are_refused(cifar_c: Path) -> None:
 def test_an_unknown_corruption_is_refused(cifar_c: Path) -> None:
     with pytest.raises(UsageError, match="no corruption 'rain': choose from fog"):
         open_data(cifar_c, model(), None, 0).domain("rain", 5)
+
+
+def damaged(path: Path) -> None:
+    """An archive with one byte of its content changed."""
+    np.savez_compressed(path, x_test=random_pixels(COUNT), y_test=np.arange(COUNT))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 0xFF
+    path.write_bytes(content)
+
+
+def halved(path: Path) -> None:
+    np.savez(path, x_test=random_pixels(COUNT), y_test=np.arange(COUNT))
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def lone(path: Path) -> None:
+    with path.open("wb") as file:
+        np.save(file, random_pixels(COUNT))
+
+
+@pytest.mark.parametrize("write", [damaged, halved, lone])
+def test_archives_that_are_none_are_named(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path / "images.npz")
+    with pytest.raises(InputError, match=r"images.npz is not a readable .npz file"):
+        open_data(tmp_path / "images.npz", model(), None, 0)
+
+
+@pytest.mark.parametrize("labels", [np.array(["a"] * COUNT), np.full(COUNT, np.nan), np.zeros((COUNT, 2), np.int64)])
+def test_labels_that_are_no_integers_are_refused(tmp_path: Path, labels: np.ndarray) -> None:
+    np.savez(tmp_path / "images.npz", x_test=random_pixels(COUNT), y_test=labels)
+    with pytest.raises(InputError, match="expected an integer for each of M images"):
+        open_data(tmp_path / "images.npz", model(), None, 0)
+
+
+def test_archive_in_place_of_an_array_is_refused(cifar_c: Path) -> None:
+    with (cifar_c / "labels.npy").open("wb") as file:
+        np.savez(file, labels=np.arange(COUNT))
+    with pytest.raises(InputError, match="holds several arrays"):
+        open_data(cifar_c, model(), None, 0)
+
+
+def test_one_severity_is_enough(tmp_path: Path) -> None:
+    save_image(tmp_path / "fog" / "3" / "0" / "a.png", random_pixels(1)[0])
+    assert len(open_data(tmp_path, model(), None, 0).domain("fog", 3).labels) == 1

@@ -100,7 +100,7 @@ def test_pruning_composes() -> None:
         ("mecta", Choices(prune="static"), "--prune: method mecta itself decides"),
         ("tent", Choices(source_samples=8), "--source-samples: method tent does not mix statistics"),
         ("tent", Choices(probe_ratio=0.5), "--probe-ratio: method tent has no probe"),
-        ("surgeon", Choices(probe_ratio=1.5), "--probe-ratio 1.5: choose a number from 0 to 1"),
+        ("surgeon", Choices(probe_ratio=1.5), "--probe-ratio = 1.5: choose a number from 0 to 1"),
     ],
 )
 def test_what_no_method_has_is_refused(name: str, choices: Choices, complaint: str) -> None:

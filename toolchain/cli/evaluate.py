@@ -20,7 +20,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--data", type=Path, required=True, help="CIFAR-10-C or ImageNet-C; or clean images, a .npz file or CLASS/*.jpg"
     )
-    parser.add_argument("--corruptions", metavar="NAME,...", help="in this order; `clean` is one (default: all)")
+    parser.add_argument(
+        "--corruptions", metavar="NAME,...", help="in this order; of clean data, `clean` too (default: the papers' 15)"
+    )
     parser.add_argument("--severity", type=count, default=5, metavar="1-5", help="(default: 5)")
     parser.add_argument("--order", choices=ORDERS, default="continual", help="(default: continual)")
     parser.add_argument("--rounds", type=count, default=1, metavar="N", help="times that all is shown (default: 1)")

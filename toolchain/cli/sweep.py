@@ -4,21 +4,15 @@ What was computed before is kept: the same command goes on where an earlier one 
 """
 
 import argparse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from toolchain.cli.folders import make_folder
 from toolchain.driver.output import emit, progress, warn
 from toolchain.errors import DependencyError
 
-if TYPE_CHECKING:
-    from toolchain.evaluation.sweep.workers import Workers
-
 
 def configure(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", type=Path, help="TOML; `pydoc toolchain.evaluation.sweep.config` describes it")
+    parser.add_argument("config", type=Path, help="TOML; docs/sweeps.md describes it")
     parser.add_argument("--output", type=Path, metavar="DIR", help="bundles and results (default: CONFIG.results)")
     parser.add_argument(
         "--ray", metavar="ADDRESS", help="a Ray cluster that sees the same files; `local` starts one on this machine"
@@ -29,17 +23,18 @@ def run(options: argparse.Namespace) -> int:
     from toolchain.evaluation.sweep import report
     from toolchain.evaluation.sweep.campaign import carry_out
     from toolchain.evaluation.sweep.config import read_trials
-    from toolchain.evaluation.sweep.trial import read_result
+    from toolchain.evaluation.sweep.workers import open_workers
 
     trials = read_trials(options.config)
     folder = options.output or options.config.with_suffix(".results")
     make_folder(folder)
-    with _workers(options.ray) as workers:
+    with open_workers(options.ray) as workers:
         campaign = carry_out(trials, folder, workers, progress)
     progress("")
-    documents = [read_result(trial, campaign.folder) for trial in campaign.finished]
+    documents = campaign.results
     try:
-        report.write(documents, campaign.folder)
+        if documents:
+            report.write(documents, campaign.folder)
     except DependencyError as missing:
         warn(str(missing))
     for name, error in campaign.failed.items():
@@ -47,14 +42,3 @@ def run(options: argparse.Namespace) -> int:
     result = {"trials": documents, "computed": campaign.computed, "failed": campaign.failed}
     emit(result, report.text(documents), options.json)
     return 1 if campaign.failed else 0
-
-
-@contextmanager
-def _workers(address: str | None) -> Iterator["Workers"]:
-    from toolchain.evaluation.sweep.workers import open_ray, work_here
-
-    if address is None:
-        yield work_here
-        return
-    with open_ray(address) as workers:
-        yield workers

@@ -61,7 +61,11 @@ def motion_blur(image: Image, rng: np.random.Generator, radius: float, deviation
 
 
 def zoom_blur(image: Image, rng: np.random.Generator, end: float, step: float) -> Image:
-    """Average the image with its magnifications from 1 to below `end`."""
-    factors = np.arange(1, end - step / 2, step)
-    mean: Image = np.mean([image, *(zoom(image, factor) for factor in factors)], axis=0)
+    """Average the image with its magnifications."""
+    mean: Image = np.mean([image, *(zoom(image, factor) for factor in magnifications(end, step))], axis=0)
     return mean
+
+
+def magnifications(end: float, step: float) -> npt.NDArray[np.float64]:
+    """From 1 in steps towards `end`. As for the published data, rounding decides whether `end` is one of them."""
+    return np.arange(1, end, step)

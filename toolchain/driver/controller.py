@@ -14,7 +14,7 @@ def surgeon_ratios(grad_rms: np.ndarray, elements_per_sample: np.ndarray) -> np.
     importance = grad_rms.astype(np.float64) * -np.log(sizes / sizes.sum())
     top = float(importance.max(initial=0.0))
     if top <= 0:
-        return (grad_rms == 0).astype(np.float32)
+        return np.asarray(grad_rms == 0, np.float32)
     return np.asarray(np.clip(1.0 - importance / top, 0.0, 1.0), np.float32)
 
 

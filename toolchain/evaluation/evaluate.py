@@ -4,20 +4,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from toolchain.corruptions import CORRUPTIONS
 from toolchain.driver.bundle import Bundle
 from toolchain.errors import UsageError
-from toolchain.evaluation.data import CLEAN, Dataset, open_data
+from toolchain.evaluation.data import Dataset, open_data
 from toolchain.evaluation.orders import ORDERS, Plan, plan
 from toolchain.evaluation.run import Announce, run, summary
 from toolchain.evaluation.settings import Settings
 from toolchain.measurement.circumstances import circumstances
+from toolchain.values import require_count
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What is shown. data: see open_data. corruptions: None for all. images: of each domain, None for all.
+    """What is shown. data: see open_data. corruptions: None for those of the papers' 15 that are there.
 
-    order: one of ORDERS. batch: images a step, None for what the bundle was built for.
+    images: of each domain, None for all. order: one of ORDERS. batch: images a step, None for what the bundle was built
+    for. Raises UsageError.
     """
 
     data: Path
@@ -29,6 +32,10 @@ class Shown:
     images: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("rounds", "batch", "images"):
+            require_count(name, getattr(self, name))
+        if isinstance(self.corruptions, str) or self.corruptions == ():
+            raise UsageError('corruptions: a list of names, as ["fog", "snow"], or leave it out for all')
         if self.order not in ORDERS:
             raise UsageError(f"order {self.order!r} is unknown: choose {', '.join(ORDERS)}")
         if self.severity not in range(1, 6):
@@ -50,7 +57,8 @@ def evaluate(bundle: Path, shown: Shown, settings: Settings, announce: Announce 
 
 
 def make_plan(dataset: Dataset, shown: Shown, batch: int, seed: int) -> Plan:
-    corruptions = shown.corruptions or [name for name in dataset.corruptions if name != CLEAN]
+    papers = [name for name in dataset.corruptions if name in CORRUPTIONS]
+    corruptions = shown.corruptions or papers or dataset.corruptions
     return plan(shown.order, dataset.domain, corruptions, shown.severity, shown.rounds, batch, seed)
 
 

@@ -34,13 +34,14 @@ def draw_corruptions(documents: Mapping[str, Document], path: Path) -> None:
 
 
 def draw_memory(curves: Mapping[str, Sequence[Document]], path: Path, fact: str = "kept_bytes") -> None:
-    """Mean error against bytes (Ma et al., CVPR 2025, figure 3): a curve a label, a point a document."""
+    """Mean error against bytes (Ma et al., CVPR 2025, figure 3): a curve a label, a point a result that keeps some."""
     figure, axes = _figure((6, 4.4))
     for index, (label, documents) in enumerate(curves.items()):
-        points = sorted((one[fact] / MIB, one["mean_error"]) for one in documents if one[fact] is not None)
+        points = sorted((one[fact] / MIB, one["mean_error"]) for one in documents if one[fact])
         line, colour = STYLES[index % len(STYLES)]
         marker = MARKERS[index % len(MARKERS)]
-        axes.plot(*zip(*points, strict=True), line, color=colour, marker=marker, markersize=5, label=label)
+        if points:
+            axes.plot(*zip(*points, strict=True), line, color=colour, marker=marker, markersize=5, label=label)
     axes.set(xlabel=f"{fact.replace('_', ' ')}, MiB".replace(" bytes", ""), ylabel="mean error, %", xscale="log")
     _plain_numbers(axes)
     _save(figure, axes, path)

@@ -1,19 +1,38 @@
 """How a bundle is evaluated, apart from the images."""
 
+import math
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from toolchain.errors import UsageError
+from toolchain.values import require_count, require_number, require_one_of
 
 if TYPE_CHECKING:
     from toolchain.evaluation.contestants.twin import EagerTwin
 
 
+def parse_ratio(text: str) -> float | None:
+    """None for "auto". Raises UsageError for what is no number from 0 to 1 either."""
+    if text == "auto":
+        return None
+    try:
+        ratio = float(text)
+    except ValueError:
+        ratio = math.nan
+    if not 0 <= ratio <= 1:
+        raise UsageError(f"prune ratio {text}: choose auto, or a number from 0 to 1")
+    return ratio
+
+
 @dataclass(frozen=True)
 class Settings:
-    """What the driver's `adapt` is told. eager: the twin sees the same batches. python: what runs the bundle."""
+    """What the driver's `adapt` is told. eager: the twin sees the same batches. python: what runs the bundle.
+
+    Raises UsageError.
+    """
 
     prune_ratio: str = "auto"
     importance: str = "probe"
@@ -26,6 +45,14 @@ class Settings:
     python: str = sys.executable
 
     def __post_init__(self) -> None:
+        require_count("threads", self.threads)
+        require_count("seed", self.seed, least=0)
+        require_number("learning_rate", self.learning_rate)
+        require_one_of("importance", self.importance, ("probe", "previous"))
+        require_one_of("operators", self.operators, ("auto", "native", "portable"))
+        if shutil.which(self.python) is None:
+            raise UsageError(f"python = {self.python!r}: no program that can be started")
+        parse_ratio(self.prune_ratio)
         if self.eager and self.budget is not None:
             raise UsageError("--against eager does not go with --budget: the twin knows none")
 
@@ -48,4 +75,6 @@ class Settings:
 
         torch.set_num_threads(self.threads)
         case = Case.load(bundle, samples=1, count=1)
+        if case.manifest.memory_budget is not None:
+            raise UsageError(f"--against eager: {bundle} was built with --memory-budget, and the twin knows none")
         return EagerTwin(case, Told(self.prune_ratio, self.importance, self.learning_rate, self.seed))

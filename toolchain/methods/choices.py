@@ -7,6 +7,7 @@ from typing import get_args
 from toolchain.errors import UsageError
 from toolchain.methods import eata
 from toolchain.methods.declaration import SETTINGS, Controller, Method, Selection, TwoViews
+from toolchain.values import require_number
 
 CONTROLLERS: tuple[Controller, ...] = get_args(Controller)
 STABLE_SAMPLES = Selection(share=0.4, weighted=True)
@@ -86,10 +87,8 @@ class Choices:
             raise UsageError(
                 f"--probe-ratio: method {method.name} has no probe: use it with surgeon or --prune surgeon"
             )
-        ratio = self.probe_ratio or 0.0
-        if not 0 <= ratio <= 1:
-            raise UsageError(f"--probe-ratio {ratio}: choose a number from 0 to 1")
-        return replace(method, probe=replace(method.probe, prune_ratio=ratio))
+        require_number("--probe-ratio", self.probe_ratio, most=1)
+        return replace(method, probe=replace(method.probe, prune_ratio=self.probe_ratio or 0.0))
 
 
 def _has_own_loss(method: Method) -> bool:

@@ -10,6 +10,9 @@ from torchvision.transforms import InterpolationMode, v2
 
 from toolchain.driver.manifest import Preprocessing
 from toolchain.errors import InputError
+from toolchain.npz import UNREADABLE, read_arrays
+
+ADVICE = "write x_train and y_train with numpy.savez"
 
 
 @dataclass(frozen=True)
@@ -23,15 +26,16 @@ class SourceData:
 def read_source_data(path: Path) -> SourceData:
     """From a .npz with x_train uint8 [M, H, W, 3] and y_train, M integers from 0. Raises InputError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            images, labels = file["x_train"], file["y_train"]
-    except (OSError, ValueError, EOFError, KeyError) as error:
-        advice = "write x_train and y_train with numpy.savez"
-        raise InputError(f"--source {path} cannot be read ({error}): {advice}") from error
+        found = read_arrays(path, [("x_train", "y_train")])
+    except UNREADABLE as error:
+        raise InputError(f"--source {path} cannot be read ({error}): {ADVICE}") from error
+    if found is None:
+        raise InputError(f"--source {path} lacks x_train and y_train: {ADVICE}")
+    images, labels = found
     labels = labels.reshape(-1) if labels.ndim == 2 else labels
     if images.ndim != 4 or images.shape[3] != 3 or images.dtype != np.uint8 or not len(images):
-        found = f"{images.dtype} {list(images.shape)}"
-        raise InputError(f"--source {path}: x_train is {found}, expected uint8 [M, H, W, 3]")
+        shape = f"{images.dtype} {list(images.shape)}"
+        raise InputError(f"--source {path}: x_train is {shape}, expected uint8 [M, H, W, 3]")
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise InputError(f"--source {path}: y_train must hold {len(images)} integers from 0")
     return SourceData(torch.from_numpy(images).movedim(3, 1), torch.from_numpy(labels.astype(np.int64)))

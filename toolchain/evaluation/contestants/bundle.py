@@ -1,5 +1,6 @@
 """A bundle, adapted by its own driver in a process of its own: what runs on a device."""
 
+import contextlib
 import io
 import json
 import subprocess
@@ -53,7 +54,7 @@ class BundleProcess:
         return ToolchainError(f"the bundle's driver stopped: {words[-2000:] or self._process.returncode}")
 
     def close(self) -> None:
-        with self._process as process:
+        with contextlib.suppress(BrokenPipeError), self._process as process:
             process.kill()
         self._complaints.close()
         self._state.cleanup()

@@ -17,6 +17,7 @@ from toolchain.evaluation.data.domain import (
     require_images,
     require_labels,
 )
+from toolchain.npz import UNREADABLE, read_arrays
 
 SEVERITIES = 5
 NPZ_NAMES = (("x_test", "y_test"), ("images", "labels"))
@@ -27,8 +28,7 @@ class CifarC:
 
     def __init__(self, folder: Path, model: ModelFacts, limit: int | None) -> None:
         self._folder, self._model, self._limit = folder, model, limit
-        self._labels = _load(folder / "labels.npy").astype(np.int64)
-        require_labels(self._labels, model, folder / "labels.npy")
+        self._labels = require_labels(_load(folder / "labels.npy"), model, folder / "labels.npy")
         self.corruptions = in_order([path.stem for path in folder.glob("*.npy") if path.name != "labels.npy"])
 
     def domain(self, corruption: str, severity: int) -> Domain:
@@ -45,7 +45,7 @@ class CleanArrays:
 
     def __init__(self, path: Path, model: ModelFacts, limit: int | None, seed: int) -> None:
         pixels, labels = _load_npz(path)
-        require_labels(labels, model, path)
+        labels = require_labels(labels[:, 0] if labels.shape[1:] == (1,) else labels, model, path)
         require_images(pixels, len(labels), model, path)
         self._path, self._seed = path, seed
         self._pixels, self._labels = pixels[:limit], labels[:limit]
@@ -63,20 +63,22 @@ class CleanArrays:
 
 def _load(path: Path) -> np.ndarray:
     try:
-        array: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except UNREADABLE as error:
         raise InputError(f"{path} is not a readable .npy file ({error}): fetch it again") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} holds several arrays, as numpy.savez writes them: fetch it again")
     return array
 
 
-def _load_npz(path: Path) -> tuple[Pixels, Numbers]:
+def _load_npz(path: Path) -> tuple[Pixels, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            for images, labels in NPZ_NAMES:
-                if {images, labels} <= set(file.files):
-                    return file[images], file[labels].reshape(-1).astype(np.int64)
-    except (OSError, ValueError, EOFError) as error:
+        found = read_arrays(path, NPZ_NAMES)
+    except UNREADABLE as error:
         raise InputError(f"{path} is not a readable .npz file ({error}): write it again") from error
-    raise InputError(
-        f"{path} lacks x_test and y_test: write clean images, uint8 [M, S, S, 3], and labels with np.savez"
-    )
+    if found is None:
+        raise InputError(
+            f"{path} lacks x_test and y_test: write clean images, uint8 [M, S, S, 3], and labels with np.savez"
+        )
+    images, labels = found
+    return images, labels

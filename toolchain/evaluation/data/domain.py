@@ -54,9 +54,12 @@ def require_images(pixels: np.ndarray, count: int, model: ModelFacts, where: obj
         raise InputError(f"{where} holds images {found}: {count} labels and this model take uint8 {expected}")
 
 
-def require_labels(labels: Numbers, model: ModelFacts, where: object) -> None:
-    if labels.ndim != 1 or not len(labels):
-        raise InputError(f"{where} has labels {list(labels.shape)}: expected a number for each of M images, [M]")
+def require_labels(labels: np.ndarray, model: ModelFacts, where: object) -> Numbers:
+    """Integers [M], for any type of these."""
+    if labels.ndim != 1 or not len(labels) or labels.dtype.kind not in "iu":
+        found = f"{labels.dtype} {list(labels.shape)}"
+        raise InputError(f"{where} has labels {found}: expected an integer for each of M images, [M]")
     if not 0 <= int(labels.min()) <= int(labels.max()) < model.classes:
         found = f"{labels.min()} to {labels.max()}"
         raise InputError(f"{where} has labels {found}, the model knows 0 to {model.classes - 1}")
+    return labels.astype(np.int64)

@@ -90,7 +90,7 @@ class ClassFolders:
 
 
 def _corruption_folders(folder: Path) -> Iterator[Path]:
-    for pattern in ("*/1", "*/*/1", "*/5", "*/*/5"):
+    for pattern in ("*/[1-5]", "*/*/[1-5]"):
         yield from (path.parent for path in folder.glob(pattern) if path.is_dir() and path.parent.name in CORRUPTIONS)
 
 
@@ -118,7 +118,7 @@ def _decode(path: Path, model: ModelFacts) -> Pixels:
     try:
         with Image.open(path) as image:
             rgb = image.convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} is not an image that can be decoded ({error}): remove or replace it") from error
     fitting = rgb.size == (model.image_size, model.image_size)
     return np.asarray(rgb) if fitting else fit_to_model(rgb, model.preprocessing, Image)

@@ -1,31 +1,4 @@
-"""The file of a sweep, TOML. Paths in it are relative to the file.
-
-    [shown]                      what every trial sees; see evaluate.Shown
-    data = "cifar10.npz"
-    images = 2000
-
-    [settings]                   how every bundle is run; see settings.Settings
-    eager = true
-
-    [[models]]
-    name = "cifar_resnet56"
-    weights = "resnet56.th"      what `build` takes besides, if anything
-
-    [[methods]]
-    name = "surgeon"
-    label = "SURGEON"            how tables and pictures call it (default: the name)
-    build = { train = "bn" }     further arguments of `build`; `source`, too, is a file
-    learning_rate = 1e-4         further settings
-    prune_ratios = [0.5, 0.9]    instead of the sweep's
-
-    [sweep]
-    seeds = [0, 1]               (default: 0)
-    prune_ratios = ["auto"]      (default: auto)
-    target = "host"              (default: host)
-
-Every model meets every method, seed and ratio. In the order "reset" corruptions do not depend on each other, and each
-is a trial of its own; in the others the whole stream is one.
-"""
+"""The file of a sweep, TOML, which docs/sweeps.md describes. What it says is checked before anything is computed."""
 
 import itertools
 import sys
@@ -34,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from toolchain.corruptions import CORRUPTIONS
+from toolchain.driver.bytesize import parse_bytes
 from toolchain.errors import UsageError
 from toolchain.evaluation.evaluate import Shown
 from toolchain.evaluation.settings import Settings
 from toolchain.evaluation.sweep.trial import FILES, Trial
+from toolchain.request import Request
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -45,33 +20,47 @@ else:
     import tomli as tomllib
 
 Table = Mapping[str, Any]
-PARTS = ("shown", "settings", "models", "methods", "sweep")
-OF_SWEEP = ("seeds", "prune_ratios", "target")
-OF_METHOD = ("name", "label", "build", "prune_ratios")
+SWEPT = ("seed", "prune_ratio")
+"""Settings that the sweep goes through."""
+
+SETTINGS = tuple(name for name in Settings.__dataclass_fields__ if name not in SWEPT)
+BUILD = tuple(name for name in Request.__dataclass_fields__ if name not in ("output", "stop_after"))
+PARTS = {
+    "shown": tuple(Shown.__dataclass_fields__),
+    "settings": SETTINGS,
+    "models": ("name", *BUILD),
+    "methods": ("name", "label", "build", "prune_ratios", *SETTINGS),
+    "sweep": ("seeds", "prune_ratios", "target"),
+}
+SINGLE = ("shown", "settings", "sweep")
 
 
 def read_trials(path: Path) -> list[Trial]:
     """Every trial that the file asks for. Raises UsageError for a file that says something else."""
     content = _parse(path)
-    _require_known(content, PARTS, f"{path}")
-    sweep = content.get("sweep", {})
-    _require_known(sweep, OF_SWEEP, f"{path}: [sweep]")
     try:
+        _require_parts(content)
         pairs = itertools.product(content["models"], content["methods"])
-        return [trial for model, method in pairs for trial in _trials(path.parent, content, sweep, model, method)]
+        folder = path.parent.resolve()
+        trials = [trial for model, method in pairs for trial in _trials(folder, content, model, method)]
+        for trial in trials:
+            _require_files(trial)
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
     except KeyError as error:
         raise UsageError(f"{path} lacks {error}: it needs [shown] with data, [[models]] and [[methods]]") from error
-    except TypeError as error:
-        raise UsageError(f"{path}: {_words(error)}") from error
+    return trials
 
 
-def _trials(folder: Path, content: Table, sweep: Table, model: Table, method: Table) -> Iterator[Trial]:
+def _trials(folder: Path, content: Table, model: Table, method: Table) -> Iterator[Trial]:
+    sweep = content.get("sweep", {})
     build = {"target": sweep.get("target", "host"), **model, "model": model["name"], "method": method["name"]}
-    build = _found(folder, {**build, **method.get("build", {})})
-    own = {name: value for name, value in method.items() if name not in OF_METHOD}
-    settings = {**content.get("settings", {}), **own}
-    ratios = method.get("prune_ratios", sweep.get("prune_ratios", ["auto"]))
-    for seed, ratio in itertools.product(sweep.get("seeds", [0]), ratios):
+    build = _found(folder, {**build, **_table("build", method.get("build", {}))})
+    own = {name: value for name, value in method.items() if name in SETTINGS}
+    settings = _with_bytes({**content.get("settings", {}), **own}, "budget")
+    seeds = _list(sweep, "seeds", [0])
+    ratios = _list(method, "prune_ratios", _list(sweep, "prune_ratios", ["auto"]))
+    for seed, ratio in itertools.product(seeds, ratios):
         chosen = Settings(**{**settings, "seed": seed, "prune_ratio": str(ratio)})
         for shown in _shown(folder, content["shown"]):
             yield Trial(build, shown, chosen, method.get("label", method["name"]))
@@ -81,11 +70,11 @@ def _found(folder: Path, build: Table) -> dict[str, Any]:
     """The arguments of `build`, its files beside the file of the sweep."""
     named = {name: value for name, value in build.items() if name in FILES and value != "none"}
     places = {name: str(folder / Path(value).expanduser()) for name, value in named.items()}
-    return {name: value for name, value in {**build, **places}.items() if name != "name"}
+    return {name: value for name, value in _with_bytes({**build, **places}, "memory_budget").items() if name != "name"}
 
 
 def _shown(folder: Path, table: Table) -> Iterator[Shown]:
-    corruptions: Sequence[str] | None = table.get("corruptions")
+    corruptions = _list(table, "corruptions", []) or None
     chosen = {**table, "data": folder / Path(table["data"]).expanduser()}
     if table.get("order") != "reset":
         yield Shown(**{**chosen, "corruptions": None if corruptions is None else tuple(corruptions)})
@@ -101,11 +90,43 @@ def _parse(path: Path) -> Table:
         raise UsageError(f"{path} cannot be read as TOML: {error}") from error
 
 
+def _require_parts(content: Table) -> None:
+    _require_known(content, tuple(PARTS), "it")
+    for part, names in PARTS.items():
+        where = f"[{part}]" if part in SINGLE else f"[[{part}]]"
+        for table in [content.get(part, {})] if part in SINGLE else content[part]:
+            _require_known(_table(part, table), names, where)
+    labels = [method.get("label", method["name"]) for method in content["methods"]]
+    if len(set(labels)) < len(labels):
+        raise UsageError(f"[[methods]] are called {', '.join(labels)}: give each a `label` of its own")
+
+
 def _require_known(table: Table, names: Sequence[str], where: str) -> None:
     if unknown := set(table) - set(names):
         raise UsageError(f"{where} has {', '.join(sorted(unknown))}: known are {', '.join(names)}")
 
 
-def _words(error: TypeError) -> str:
-    """Of an argument that a dataclass does not have."""
-    return str(error).partition("__init__() ")[2] or str(error)
+def _require_files(trial: Trial) -> None:
+    request = trial.request
+    for place in (trial.shown.data, request.source, request.weights if request.weights != "none" else None):
+        if place is not None and not Path(place).exists():
+            raise UsageError(f"{place} is not there")
+
+
+def _table(name: str, value: Any) -> Table:
+    if not isinstance(value, Mapping):
+        raise UsageError(f"{name} = {value!r}: write a table, see docs/sweeps.md")
+    return value
+
+
+def _list(table: Table, name: str, usual: list[Any]) -> list[Any]:
+    found = table.get(name, usual)
+    if not isinstance(found, list) or (not found and name in table):
+        raise UsageError(f"{name} = {found!r}: write a list, as {name} = [{found!r}]" if found else f"{name} is empty")
+    return found
+
+
+def _with_bytes(table: Table, name: str) -> dict[str, Any]:
+    """As the command line, takes 96MiB for a size."""
+    value = table.get(name)
+    return {**table, name: parse_bytes(value)} if isinstance(value, str) else dict(table)

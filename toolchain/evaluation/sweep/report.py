@@ -29,7 +29,7 @@ def write(documents: Sequence[Document], folder: Path) -> None:
 def _draw(documents: Sequence[Document], folder: Path, stem: str) -> None:
     named = {name: _mean(found) for name, found in _groups(documents, _name).items()}
     pictures.draw_corruptions(named, folder / f"{stem}-corruptions.svg")
-    if any(document["kept_bytes"] is not None for document in documents):
+    if any(document["kept_bytes"] for document in documents):
         curves = {label: _points(found) for label, found in _groups(documents, lambda one: str(one["label"])).items()}
         pictures.draw_memory(curves, folder / f"{stem}-memory.svg")
     if any(len(document["error_of_round"]) > 1 for document in documents):

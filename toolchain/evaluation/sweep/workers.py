@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from toolchain.errors import DependencyError, ToolchainError
+from toolchain.errors import DependencyError, ToolchainError, UsageError
 from toolchain.evaluation.sweep.trial import Trial
 
 LOCAL = "local"
@@ -36,12 +36,24 @@ def attempt(work: Work, trial: Trial, folder: Path) -> Done:
         work(trial, folder)
     except ToolchainError as error:
         return Done(trial, str(error))
+    except Exception as error:  # of whatever kind, it is this trial's own
+        return Done(trial, f"{type(error).__name__}: {error}")
     return Done(trial, None)
 
 
 def work_here(work: Work, trials: Sequence[Trial], folder: Path) -> Iterator[Done]:
     for trial in trials:
         yield attempt(work, trial, folder)
+
+
+@contextmanager
+def open_workers(address: str | None) -> Iterator[Workers]:
+    """address: of a Ray cluster; None: this process."""
+    if address is None:
+        yield work_here
+        return
+    with open_ray(address) as workers:
+        yield workers
 
 
 @contextmanager
@@ -73,11 +85,24 @@ def _require_answer(address: str) -> None:
 
 
 def _work_on_ray(ray: Any, work: Work, trials: Sequence[Trial], folder: Path) -> Iterator[Done]:
+    _require_processors(ray, trials)
     remote = ray.remote(max_retries=0)(attempt)
-    waiting = [remote.options(num_cpus=trial.settings.threads).remote(work, trial, folder) for trial in trials]
+    tasks = {remote.options(num_cpus=one.settings.threads).remote(work, one, folder): one for one in trials}
+    waiting = list(tasks)
     while waiting:
         (ready,), waiting = ray.wait(waiting)
-        yield ray.get(ready)
+        try:
+            yield ray.get(ready)
+        except ray.exceptions.RayError as error:
+            yield Done(tasks[ready], f"its worker was lost ({str(error).splitlines()[0]})")
+
+
+def _require_processors(ray: Any, trials: Sequence[Trial]) -> None:
+    """A trial that no node can take would wait for ever."""
+    most = int(max((node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]), default=0))
+    wanted = max((trial.settings.threads for trial in trials), default=0)
+    if wanted > most:
+        raise UsageError(f"threads = {wanted}: no node of the Ray cluster has more than {most} processors")
 
 
 def _import_ray() -> Any:
