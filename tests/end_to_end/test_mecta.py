@@ -11,6 +11,7 @@ from torch import nn
 
 from tests.end_to_end.conftest import Build, Run
 from tests.end_to_end.test_ecotta import photographs
+from toolchain.driver.adaptation import Adapter, Settings
 from toolchain.driver.bundle import Bundle
 from toolchain.driver.needs import kept_bytes, step_bytes
 from toolchain.driver.step import Step, StepResult
@@ -66,13 +67,14 @@ def test_with_the_filters_of_eata(built: Build) -> None:
     failed = [check for check in verify(selecting, samples=8, batches=1) if not check.passed]
     assert failed == []
     step = Step(Bundle(selecting))
+    adapter = Adapter(Bundle(selecting).manifest, step, Settings(None, "probe", None, 2.5e-3, seed=0))
     weights = {name: array.copy() for name, array in step.of("parameter").items()}
     statistics = {name: array.copy() for name, array in step.of("statistic").items()}
     noise = 0.01 * np.random.default_rng(0).standard_normal((8, 3, 32, 32)).astype(np.float32)
-    assert run(step, noise).selected == 0
+    assert adapter.adapt(noise).selected == 0
     assert all(np.array_equal(step.state[name], array) for name, array in weights.items())
     assert all((step.state[name] != array).any() for name, array in statistics.items())
-    assert 0 < run(step, photographs(32)).selected < 32
+    assert 0 < adapter.adapt(photographs(32)).selected < 32
     assert any((step.state[name] != array).any() for name, array in weights.items())
 
 
