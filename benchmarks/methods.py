@@ -48,6 +48,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "bn mixed": {"method": "bn", "source_samples": 16},
     "surgeon bn": {"method": "surgeon", "train": "bn"},
     "surgeon fp16": {"method": "surgeon", "values": "fp16"},
+    "surgeon whole probe": {"method": "surgeon", "probe_ratio": 0.0},
 }
 """What each entry asks of `build`."""
 

@@ -109,8 +109,8 @@ CLAIMS = (
     Claim("bn lies well below source", well_below_source),
     *map(below_bn, ("tent", "cotta", "surgeon")),
     below_bn("ecotta", BRIEF_WARM_UP),
-    *map(near_full, ("surgeon", "surgeon fp16")),
-    *map(small_share, ("surgeon", "surgeon fp16")),
+    *map(near_full, ("surgeon", "surgeon fp16", "surgeon whole probe")),
+    *map(small_share, ("surgeon", "surgeon fp16", "surgeon whole probe")),
     Claim("surgeon lies below one ratio everywhere at equal kept bytes", below_static),
     *map(steady, ("cotta", "ecotta")),
 )

@@ -67,8 +67,8 @@ class Report:
 
 def check(request: Request) -> None:
     """Raises UsageError for values that no build accepts."""
-    for name in ("batch", "image_size", "source_samples", "memory_budget"):
-        require_count(f"--{name.replace('_', '-')}", getattr(request, name))
+    for name, least in (("batch", 1), ("image_size", 1), ("source_samples", 0), ("memory_budget", 1)):
+        require_count(f"--{name.replace('_', '-')}", getattr(request, name), least)
     if request.values not in VALUES:
         raise UsageError(f"--values {request.values!r} is no precision: choose {' or '.join(VALUES)}")
     if request.stop_after not in (None, *STOPS):

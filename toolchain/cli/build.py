@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from toolchain.cli.arguments import count
+from toolchain.cli.arguments import count, natural
 from toolchain.driver.bytesize import format_bytes, parse_bytes
 from toolchain.driver.output import emit, progress
 
@@ -44,7 +44,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         "--probe-ratio", type=float, metavar="P", help="how much of SURGEON's probe is pruned, 0 to 1 (0.9)"
     )
     parser.add_argument(
-        "--source-samples", type=count, metavar="N", help="bn, ecotta: the source's statistics count as N images (0)"
+        "--source-samples", type=natural, metavar="N", help="bn, ecotta: the source's statistics count as N images (0)"
     )
     parser.add_argument(
         "--source",
