@@ -106,7 +106,7 @@ class Ground:
 
 
 def table(ground: Ground) -> list[Document]:
-    """Memory and time come from runs of their own, of one batch a corruption, with nothing beside them."""
+    """Memory and time come from runs of their own, of one batch a corruption, with no twin beside them."""
     shown, brief = ground.shown(ground.images), ground.shown(BATCH)
     errors = ground.errors([ground.trial(*pair, shown, eager=True) for pair in ground.pairs()])
     alone = replace(ground, workers=work_here)

@@ -19,7 +19,7 @@ The bundle of each method, run by its own driver, on CIFAR-10's test images corr
 *Eager* is the same method in PyTorch on the same batches with the same random choices; *differing* is the share of
 predictions in which the two differ. *Kept* is all that waits for the backward pass, a mean over batches; *peak* is the
 most resident memory that a step needed above parameters, optimizer state and input, as the kernel counts it; CPU
-seconds are the median of a step; both are of a run of one batch a corruption with nothing beside it. Learning rates are
+seconds are the median of a step; both are of a run of one batch a corruption with no twin beside it. Learning rates are
 those of the papers for CIFAR-10-C, where a model sees about as many batches. EcoTTA's meta networks and EATA's anchor
 come from a tenth of the training images. One run, one seed, one thread.
 """
