@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from toolchain.cli.arguments import count, natural
+from toolchain.cli.arguments import count, natural, ratio
 from toolchain.driver.bytesize import format_bytes, parse_bytes
 from toolchain.driver.output import emit, progress
 
@@ -41,7 +41,7 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         help="whose numbers of the method's paper (default: by the model's classes and its images' size)",
     )
     parser.add_argument(
-        "--probe-ratio", type=float, metavar="P", help="how much of SURGEON's probe is pruned, 0 to 1 (0.9)"
+        "--probe-ratio", type=ratio, metavar="P", help="how much of SURGEON's probe is pruned, 0 to 1 (0.9)"
     )
     parser.add_argument(
         "--source-samples", type=natural, metavar="N", help="bn, ecotta: the source's statistics count as N images (0)"

@@ -1,6 +1,5 @@
 """How a bundle is evaluated, apart from the images."""
 
-import math
 import shutil
 import sys
 from dataclasses import dataclass
@@ -14,17 +13,11 @@ if TYPE_CHECKING:
     from toolchain.evaluation.contestants.twin import EagerTwin
 
 
-def parse_ratio(text: str) -> float | None:
-    """None for "auto". Raises UsageError for what is no number from 0 to 1 either."""
-    if text == "auto":
-        return None
+def _is_ratio(text: str) -> bool:
     try:
-        ratio = float(text)
+        return text == "auto" or 0 <= float(text) <= 1
     except ValueError:
-        ratio = math.nan
-    if not 0 <= ratio <= 1:
-        raise UsageError(f"prune ratio {text}: choose auto, or a number from 0 to 1")
-    return ratio
+        return False
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,8 @@ class Settings:
         require_one_of("operators", self.operators, ("auto", "native", "portable"))
         if shutil.which(self.python) is None:
             raise UsageError(f"python = {self.python!r}: no program that can be started")
-        parse_ratio(self.prune_ratio)
+        if not _is_ratio(self.prune_ratio):
+            raise UsageError(f"prune ratio {self.prune_ratio}: choose auto, or a number from 0 to 1")
         if self.eager and self.budget is not None:
             raise UsageError("--against eager does not go with --budget: the twin knows none")
 

@@ -35,10 +35,10 @@ def carry_out(
 ) -> Campaign:
     """folder: the results of earlier runs lie there and are kept; all workers have to see it."""
     campaign = Campaign(list({trial.name: trial for trial in trials}.values()), folder.resolve())
-    builds = {trial.bundle_name: trial for trial in campaign.missing}
+    missing = campaign.missing
+    builds = {trial.bundle_name: trial for trial in missing}
     errors = _do(campaign, build_bundle, list(builds.values()), workers, announce, "built")
     unbuilt = {trial.bundle_name: error for trial, error in errors}
-    missing = campaign.missing
     campaign.failed = {one.name: unbuilt[one.bundle_name] for one in missing if one.bundle_name in unbuilt}
     ready = [trial for trial in missing if trial.name not in campaign.failed]
     errors = _do(campaign, run_trial, ready, workers, announce, "evaluated")

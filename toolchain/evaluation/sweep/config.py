@@ -55,7 +55,7 @@ def read_trials(path: Path) -> list[Trial]:
 def _trials(folder: Path, content: Table, model: Table, method: Table) -> Iterator[Trial]:
     sweep = content.get("sweep", {})
     build = {"target": sweep.get("target", "host"), **model, "model": model["name"], "method": method["name"]}
-    build = _found(folder, {**build, **_table("build", method.get("build", {}))})
+    build = _found(folder, {**build, **method.get("build", {})})
     own = {name: value for name, value in method.items() if name in SETTINGS}
     settings = _with_bytes({**content.get("settings", {}), **own}, "budget")
     seeds = _list(sweep, "seeds", [0])
@@ -96,6 +96,8 @@ def _require_parts(content: Table) -> None:
         where = f"[{part}]" if part in SINGLE else f"[[{part}]]"
         for table in [content.get(part, {})] if part in SINGLE else content[part]:
             _require_known(_table(part, table), names, where)
+    for method in content["methods"]:
+        _require_known(_table("build", method.get("build", {})), BUILD, "build")
     labels = [method.get("label", method["name"]) for method in content["methods"]]
     if len(set(labels)) < len(labels):
         raise UsageError(f"[[methods]] are called {', '.join(labels)}: give each a `label` of its own")

@@ -11,7 +11,6 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from toolchain.errors import UsageError
 from toolchain.evaluation.evaluate import Shown, evaluate
 from toolchain.evaluation.settings import Settings
 from toolchain.request import Request, check
@@ -45,12 +44,8 @@ class Trial:
 
     @property
     def request(self) -> Request:
-        """Raises UsageError for arguments that no build has or accepts."""
+        """Raises UsageError for values that no build accepts."""
         given: dict[str, Any] = {name: Path(value) if name == "source" else value for name, value in self.build.items()}
-        if unknown := set(given) - set(Request.__dataclass_fields__):
-            raise UsageError(
-                f"build has {', '.join(sorted(unknown))}: known are {', '.join(Request.__dataclass_fields__)}"
-            )
         request = Request(**given)
         check(request)
         return request
