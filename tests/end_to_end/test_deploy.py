@@ -1,7 +1,9 @@
 """Deployment to real SSH servers, and what it does when one of them fails."""
 
+import asyncio
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,9 +12,13 @@ from typing import Any
 import pytest
 
 pytest.importorskip("asyncssh")
+import asyncssh
+
 from tests.end_to_end import sshd
 from tests.end_to_end.conftest import DEVICE_PYTHON, Run
 from tests.end_to_end.sshd import Device
+from toolchain.deployment.device import Answer
+from toolchain.deployment.device import Device as Connected
 from toolchain.driver.bundle import Bundle, sha256_of
 from toolchain.driver.manifest import read_manifest
 from toolchain.stages.bundle import seal
@@ -145,6 +151,22 @@ def test_another_folder_is_left_alone(devices: list[Device], bundle: Path, deplo
     code, result = deploy(bundle, device.address)
     assert code == 1 and "not a bundle" in result["hosts"][0]["error"]["message"]
     assert [path.name for path in device.home.rglob("*") if path.is_file()] == ["thesis.txt"]
+
+
+def test_a_command_that_ends_before_it_reads_is_no_lost_connection(devices: list[Device], tmp_path: Path) -> None:
+    """As the comparison with a folder that is not there, while another device keeps this process busy."""
+
+    async def keep_busy() -> None:
+        for _ in range(30):
+            time.sleep(0.02)
+            await asyncio.sleep(0)
+
+    async def ask() -> tuple[Answer, None]:
+        address = {"port": devices[0].port, "username": sshd.USER, "config": [tmp_path / "ssh_config"]}
+        async with asyncssh.connect("127.0.0.1", **address) as connection:
+            return await asyncio.gather(Connected(connection).ask("false", input="name\0" * 100), keep_busy())
+
+    assert asyncio.run(ask())[0].code == 1
 
 
 def test_an_unknown_host_key_is_refused(devices: list[Device], bundle: Path, deploy: Deploy, tmp_path: Path) -> None:

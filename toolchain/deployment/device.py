@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -53,8 +54,11 @@ class Device:
     connection: asyncssh.SSHClientConnection
 
     async def ask(self, *command: str | PurePosixPath, input: str = "") -> Answer:
-        fed = {"input": input} if input else {"stdin": asyncssh.DEVNULL}  # an empty input would never end
-        done = await self.connection.run(shlex.join(map(str, command)), check=False, errors="replace", **fed)
+        process = await self.connection.create_process(shlex.join(map(str, command)), errors="replace")
+        with suppress(BrokenPipeError):  # a command may end before it has read anything
+            process.stdin.write(input)
+        process.stdin.write_eof()
+        done = await process.wait()
         return Answer(done.returncode, str(done.stdout), str(done.stderr))
 
     async def do(self, *command: str | PurePosixPath, input: str = "") -> str:
