@@ -95,6 +95,7 @@ def test_command_writes_what_it_prints(cifar: Path, data: Path, toolchain: Run, 
     found = json.loads(done.stdout)
     assert found == json.loads((tmp_path / "out/evaluation.json").read_text())
     assert {"corruption", "severity", "error"} <= set(found["rows"][0]) and "mean_error" in found
+    assert (found["bundle"], found["data"]) == (cifar.name, data.name)
     rows = list(csv.DictReader((tmp_path / "out/evaluation.csv").read_text().splitlines()))
     assert [float(row["error"]) for row in rows] == [row["error"] for row in found["rows"]]
     for picture in ("corruptions.svg", "rounds.svg"):

@@ -50,10 +50,11 @@ def evaluate(bundle: Path, shown: Shown, settings: Settings, announce: Announce 
     record = run(bundle, planned, settings, announce)
     method = {"method": facts.method.name, "setting": facts.method.setting, "train": facts.method.train}
     method["controller"] = facts.method.controller
+    what = {"bundle": bundle.resolve().name, "data": shown.data.resolve().name}
     chosen = {"order": shown.order, "rounds": shown.rounds, "batch": shown.batch or facts.batch}
     how = {name: value for name, value in asdict(settings).items() if name not in ("eager", "python")}
     figures = summary(record, planned, settings.eager)
-    return {"model": facts.model.name, **method, **chosen, **how, **figures, **circumstances(settings.python)}
+    return {**what, "model": facts.model.name, **method, **chosen, **how, **figures, **circumstances(settings.python)}
 
 
 def make_plan(dataset: Dataset, shown: Shown, batch: int, seed: int) -> Plan:

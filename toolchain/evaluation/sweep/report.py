@@ -3,14 +3,15 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from statistics import fmean
-from typing import Any
+from statistics import fmean, stdev
+from typing import Any, TypeVar
 
 from toolchain.driver.bytesize import format_bytes
 from toolchain.evaluation import pictures
 from toolchain.evaluation.table import write_csv
 
 Document = Mapping[str, Any]
+Name = TypeVar("Name")
 COLUMNS = (
     *("model", "label", "method", "train", "controller", "order", "corruption", "seed", "prune_ratio", "batch"),
     *("mean_error", "mean_eager_error", "differing_predictions", "kept_bytes", "peak_step_bytes"),
@@ -36,8 +37,8 @@ def _draw(documents: Sequence[Document], folder: Path, stem: str) -> None:
         pictures.draw_rounds(named, folder / f"{stem}-rounds.svg")
 
 
-def _groups(documents: Sequence[Document], name: Callable[[Document], str]) -> dict[str, list[Document]]:
-    found: dict[str, list[Document]] = {}
+def _groups(documents: Sequence[Document], name: Callable[[Document], Name]) -> dict[Name, list[Document]]:
+    found: dict[Name, list[Document]] = {}
     for document in documents:
         found.setdefault(name(document), []).append(document)
     return found
@@ -50,7 +51,7 @@ def _points(documents: Sequence[Document]) -> list[Document]:
 
 def _mean(documents: Sequence[Document]) -> Document:
     """What pictures show of results that differ in seed or corruption only."""
-    kept = [one["kept_bytes"] for one in documents if one["kept_bytes"] is not None]
+    kept = _known(documents, "kept_bytes")
     return {
         "rows": [row for one in documents for row in one["rows"]],
         "mean_error": fmean(one["mean_error"] for one in documents),
@@ -70,15 +71,31 @@ def _shown(document: Document) -> str:
 
 
 def text(documents: Sequence[Document]) -> str:
-    """A line a result, for a terminal."""
-    names = [(one["model"], _name(one), _shown(one)) for one in documents]
-    widths = [max(map(len, column)) for column in zip(*names, strict=True)] if names else []
-    return "\n".join(_line(one, words, widths) for one, words in zip(documents, names, strict=True))
+    """For a terminal: a line for each model, method and ratio, means over its corruptions and seeds."""
+    groups = _groups(documents, lambda one: (str(one["model"]), _name(one)))
+    widths = [max(map(len, column)) for column in zip(*groups, strict=True)]
+    return "\n".join(_line(found, words, widths) for words, found in groups.items())
 
 
-def _line(document: Document, words: Sequence[str], widths: Sequence[int]) -> str:
+def _line(documents: Sequence[Document], words: Sequence[str], widths: Sequence[int]) -> str:
     start = "  ".join(f"{word:<{width}}" for word, width in zip(words, widths, strict=True))
-    eager = f"  eager {document['mean_eager_error']:6.2f} %" if "mean_eager_error" in document else ""
-    sizes = [document[name] for name in ("kept_bytes", "peak_step_bytes")]
-    kept, peak = ("-" if size is None else format_bytes(round(size)) for size in sizes)
-    return f"{start}  seed {document['seed']}  {document['mean_error']:6.2f} %{eager}  kept {kept:<9} peak {peak}"
+    eager = [one["mean_eager_error"] for one in documents if "mean_eager_error" in one]
+    beside = f"  eager {fmean(eager):6.2f} %" if eager else ""
+    kept, peaks = (_known(documents, name) for name in ("kept_bytes", "peak_step_bytes"))
+    sizes = f"kept {_size(fmean(kept) if kept else None):<9}  peak {_size(max(peaks, default=None))}"
+    return f"{start}  {_error(documents)}{beside}  {sizes}"
+
+
+def _error(documents: Sequence[Document]) -> str:
+    """With the standard deviation between seeds, where there are several."""
+    found = [fmean(_known(group, "mean_error")) for group in _groups(documents, lambda one: one["seed"]).values()]
+    deviation = f" ± {stdev(found):.2f} ({len(found)} seeds)" if len(found) > 1 else ""
+    return f"{fmean(found):6.2f} %{deviation}"
+
+
+def _known(documents: Sequence[Document], fact: str) -> list[float]:
+    return [one[fact] for one in documents if one[fact] is not None]
+
+
+def _size(number: float | None) -> str:
+    return "-" if number is None else format_bytes(round(number))
