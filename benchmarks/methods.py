@@ -43,9 +43,12 @@ BATCH, ROUNDS, SEVERITY = 50, 10, 5
 """Two thousand images of each corruption in batches of 50 are about as many steps as the papers take on CIFAR-10-C, ten
 thousand in batches of 200: so their learning rates are the right ones."""
 
+SOURCE_SAMPLES = 16
+"""As how many images the source's statistics count where they are mixed with those of a batch."""
+
 ENTRIES: dict[str, dict[str, Any]] = {
     **{name: {"method": name} for name in METHODS},
-    "bn mixed": {"method": "bn", "source_samples": 16},
+    **{f"{name} mixed": {"method": name, "source_samples": SOURCE_SAMPLES} for name in ("bn", "tent", "surgeon")},
     "surgeon bn": {"method": "surgeon", "train": "bn"},
     "surgeon fp16": {"method": "surgeon", "values": "fp16"},
     "surgeon whole probe": {"method": "surgeon", "probe_ratio": 0.0},

@@ -11,6 +11,7 @@ from targets import Target, load_target
 from toolchain.artifacts import Compiled, Forms, Traced
 from toolchain.destination import whole_or_nothing
 from toolchain.errors import UsageError
+from toolchain.fit import check_statistics
 from toolchain.limits import check_budget, check_memory
 from toolchain.methods import find_method
 from toolchain.methods.declaration import Method
@@ -56,6 +57,7 @@ def build(request: Request, announce: Callable[[str], None] = lambda stage: None
                 model = run("warm-up", warm_up, model, method.meta_networks.warm_up, images, announce)
             anchoring = anchoring_images(request, method, model)
             traced = run("trace", trace, model)
+            check_statistics(traced, method)
             exported = run("export", export, traced, target)  # early: it says what the target cannot run
             compiled = _compile(run, traced, method, Path(scratch), half)
             constants = run("constants", find_constants, model.module, traced, compiled.trained, method, anchoring)

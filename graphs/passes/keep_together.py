@@ -45,10 +45,12 @@ def _join(graph: ir.Graph, normalize: ir.Node) -> None:
     keepers = _keepers(normalize)
     assert keepers is not None
     activation, scale, bias, mean, inverse = normalize.inputs
-    ratios = [keeper.inputs[1] for keeper in keepers]
+    ratios, center = [keeper.inputs[1] for keeper in keepers], keepers[0].inputs[2]
     save = Builder(graph, EARLY)
     slope = save.op("Mul", scale, inverse)
-    values, places, bounds = save.own("SparsifyPair", 3, activation, *ratios, mean, slope, bias)
+    if center is not mean:  # of mixed statistics
+        bias = save.op("Add", bias, save.op("Mul", slope, save.op("Sub", center, mean)))
+    values, places, bounds = save.own("SparsifyPair", 3, activation, *ratios, center, slope, bias)
     shape = save.op("Shape", activation)
     for keeper, index in zip(keepers, (KEPT_NORM, KEPT_CONV), strict=True):
         _count(save, keeper, bounds, index)

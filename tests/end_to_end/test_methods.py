@@ -43,6 +43,10 @@ ENTRIES = [
     Entry("source", {"statistics": "batch"}),
     Entry("bn", {"source_samples": 0}, {"source_samples": 16}),
     Entry("full", UNWEIGHTED),
+    Entry("full", {"source_samples": 0}, {"source_samples": 16}),
+    Entry("tent", {"source_samples": 0}, {"source_samples": 16, "values": "fp16"}),
+    Entry("cotta", {"source_samples": 0}, {"source_samples": 4}, sizes=(8, 1, 8)),
+    Entry("surgeon", {"source_samples": 0}, {"source_samples": 16, "consistency": True}),
     Entry("tent", UNWEIGHTED, {"prune": "static"}),
     Entry("eata", UNWEIGHTED, sizes=(16, 16, 64)),
     Entry("sar", {"beside": Sharpness(radius=0.5)}),
@@ -194,6 +198,9 @@ def test_eata_without_source_images_is_refused(tmp_path: Path) -> None:
         build(Request("cifar_resnet20", "host", method="eata", output=tmp_path / "bundle"))
 
 
+PLAIN = Request("tests.end_to_end.test_methods:plain", "host", weights="none", image_size=32)
+
+
 @pytest.mark.parametrize(
     ("method", "words"),
     [
@@ -203,9 +210,13 @@ def test_eata_without_source_images_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_method_of_norms_on_a_model_without_is_refused(method: str, words: str, tmp_path: Path) -> None:
-    request = Request("tests.end_to_end.test_methods:plain", "host", method=method, weights="none", image_size=32)
     with pytest.raises(ModelError, match=words):
-        build(replace(request, output=tmp_path / "bundle"))
+        build(replace(PLAIN, method=method, output=tmp_path / "bundle"))
+
+
+def test_statistics_of_a_model_without_norms_are_not_mixed(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="--source-samples mixes statistics of batchnorm, and .* has none: leave it"):
+        build(replace(PLAIN, method="full", source_samples=4, output=tmp_path / "bundle"))
 
 
 def plain() -> torch.nn.Module:

@@ -44,7 +44,10 @@ def _add_method(parser: argparse.ArgumentParser) -> None:
         "--probe-ratio", type=ratio, metavar="P", help="how much of SURGEON's probe is pruned, 0 to 1 (0.9)"
     )
     parser.add_argument(
-        "--source-samples", type=natural, metavar="N", help="bn, ecotta: the source's statistics count as N images (0)"
+        "--source-samples",
+        type=natural,
+        metavar="N",
+        help="the source's statistics count as N images beside a batch (0)",
     )
     parser.add_argument(
         "--source",

@@ -76,10 +76,9 @@ class Choices:
         return replace(method, loss=("entropy", "targets", "log_targets"), beside=CONSISTENCY, update="driver")
 
     def _mixing(self, method: Method) -> Method:
-        trains = method.optimizer is not None and method.meta_networks is None
-        if trains or method.statistics != "batch":
-            advice = "use it with bn or ecotta"
-            raise UsageError(f"--source-samples: method {method.name} does not mix statistics: {advice}")
+        if method.statistics != "batch" or method.mecta is not None:
+            why = "has statistics of its own: use it with a method that takes those of the batch, as bn or tent"
+            raise UsageError(f"--source-samples: method {method.name} {why}")
         return replace(method, source_samples=self.source_samples or 0)
 
     def _probing(self, method: Method) -> Method:

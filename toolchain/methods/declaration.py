@@ -177,7 +177,7 @@ class Method:
     optimizer: None where nothing trains. whole_rate_from: of so many images is the smallest batch that has its
     learning rate; smaller ones have less in proportion.
     statistics: what BatchNorm normalises with; momentum: how fast its running statistics follow those of the batch;
-    source_samples: as how many images the source's statistics count beside them, where nothing trains.
+    source_samples: as how many images the source's statistics count beside those of the batch.
     settings: the data sets that its numbers are for.
     loss: the sum of these terms, see graphs.losses; selection: of the samples whose entropy counts.
     controller: what chooses the prune ratios: "dense" (0 everywhere), "static" (`prune_ratio` everywhere) or "surgeon".

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from toolchain.methods.declaration import Teacher
 from toolchain.reference.objective import Feeds
@@ -54,13 +55,9 @@ class TeacherReference:
         return torch.stack(views).mean(0)
 
     def _predict(self, model: nn.Module, images: Tensor) -> Tensor:
-        """Logits on the statistics of the batch."""
-        running = copy.deepcopy(model)
-        for norm in running.modules():
-            if isinstance(norm, nn.BatchNorm2d):
-                norm.train()
-        with torch.no_grad():
-            logits: Tensor = running(images)
+        """Logits with the parameters of `model`, normalised as the student's."""
+        with torch.no_grad(), self.student.pruning([0.0] * len(self.student.layers)):
+            logits: Tensor = functional_call(self.student.model, dict(model.named_parameters()), (images,))
         return logits
 
     def _follow(self) -> None:

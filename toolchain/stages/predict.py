@@ -4,18 +4,11 @@ from graphs.check import run_passes
 from graphs.losses import append_loss
 from graphs.passes.pipeline import predicting
 from toolchain.artifacts import Forms, Lowered, Traced
-from toolchain.errors import ModelError
 from toolchain.methods.declaration import Method
 
 
 def predict(traced: Traced, method: Method) -> Forms:
-    """Outputs are the logits, their mean entropy as `loss`, and what the running statistics become.
-
-    Raises ModelError for a model without BatchNorm where its statistics are all that the method adapts.
-    """
-    adapts_statistics = method.optimizer is None and method.statistics == "batch"
-    if adapts_statistics and not any(node.op_type == "BatchNormalization" for node in traced.forward.graph):
-        raise ModelError(f"method {method.name} adapts batchnorm layers, and {traced.model} has none: choose another")
+    """Outputs are the logits, their mean entropy as `loss`, and what the running statistics become."""
     return Forms(_form(traced, method, native=False), _form(traced, method, native=True))
 
 
