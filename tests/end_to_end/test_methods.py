@@ -215,7 +215,7 @@ def test_method_of_norms_on_a_model_without_is_refused(method: str, words: str, 
 
 
 def test_statistics_of_a_model_without_norms_are_not_mixed(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="--source-samples mixes statistics of batchnorm, and .* has none"):
+    with pytest.raises(ModelError, match="mixes statistics of batchnorm"):
         build(replace(PLAIN, method="full", source_samples=4, output=tmp_path / "bundle"))
 
 
