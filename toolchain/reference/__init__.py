@@ -6,7 +6,7 @@
 - objective: what is minimised, and on which samples
 - step: one adaptation step
 - controller: SURGEON's prune ratios
-- surgeon: SURGEON's loop over a stream of batches
+- mecta, ecotta: steps with MECTA's BatchNorm and with EcoTTA's meta networks
 - sharpness, teacher, two_views, layer_rates: SAR, CoTTA, consistency and LAW, which take more than a step a batch
-- mixed_statistics: BatchNorm on batch statistics, mixed with the source's, where nothing trains
+- forward: prediction on running or batch statistics, where nothing trains
 """

@@ -49,6 +49,15 @@ class Mixing:
     source: Mapping[int, tuple[Tensor, Tensor]]
     samples: int
 
+    @staticmethod
+    def of(model: nn.Module, samples: int) -> "Mixing | None":
+        """With what the running statistics of `model` are now; None for no samples."""
+        found = {}
+        for norm in model.modules():
+            if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
+                found[id(norm.running_mean)] = norm.running_mean.clone(), norm.running_var.clone()
+        return Mixing(found, samples) if samples else None
+
     def part(self, x: Tensor, running_mean: Tensor) -> SourcePart:
         """For an activation [N, C, ...]."""
         mean, variance = (value.view(1, -1, *[1] * (x.ndim - 2)) for value in self.source[id(running_mean)])
@@ -107,6 +116,11 @@ class PrunedForward(TorchFunctionMode):
             if (runs := len(self.kept[layer.key])) != 1:
                 raise ModelError(f"layer {layer.name!r} ran {runs} times as {layer.kind}, not once: do not prune it")
         return [self.kept[layer.key][0] for layer in self.layers]
+
+    def follow(self, momentum: float) -> None:
+        """The running statistics follow what the pass saw."""
+        for moments in self.moments:
+            moments.follow(momentum)
 
     def conv2d(self, x: Tensor, weight: Tensor, bias: Tensor | None = None, *options: Any, **more: Any) -> Tensor:
         """torch.nn.functional.conv2d, [N, C, H, W] to [N, K, H', W']; grad_x and grad_bias exact."""

@@ -55,15 +55,6 @@ def build_optimizer(declared: Optimizer, parameters: list[nn.Parameter]) -> torc
     return torch.optim.SGD(parameters, declared.learning_rate, declared.momentum, nesterov=declared.nesterov)
 
 
-def source_statistics(model: nn.Module) -> dict[int, tuple[Tensor, Tensor]]:
-    """What the running statistics are at first, by the identity of the running mean."""
-    found = {}
-    for norm in model.modules():
-        if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
-            found[id(norm.running_mean)] = norm.running_mean.clone(), norm.running_var.clone()
-    return found
-
-
 @dataclass(frozen=True)
 class Anchor:
     """The penalty strength · Σ F (θ − θ0)² on the trained parameters; fisher, start: F and θ0 by name."""
@@ -119,7 +110,7 @@ class EagerStep:
         self._learning_rate = optimizer.learning_rate
         self._statistics, self._momentum, self._half = statistics, momentum, half
         self._objective, self._anchor = objective or Objective(), anchor
-        self._mixing = Mixing(source_statistics(self.model), source_samples) if source_samples else None
+        self._mixing = Mixing.of(self.model, source_samples)
 
     def run(
         self,
@@ -161,8 +152,7 @@ class EagerStep:
 
     def follow(self, forward: PrunedForward) -> None:
         """The running statistics follow what this forward pass saw."""
-        for moments in forward.moments:
-            moments.follow(self._momentum)
+        forward.follow(self._momentum)
 
     def parameters(self) -> dict[str, Tensor]:
         """A copy of every parameter and every running statistic, by name."""

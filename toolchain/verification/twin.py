@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from toolchain.driver.methods.augmentation import Augmentation
 from toolchain.driver.step import channels_of
 from toolchain.methods.declaration import Adam, LayerRates, Method, Sharpness, Teacher, TwoViews
+from toolchain.reference.forward import ForwardReference
 from toolchain.reference.layer_rates import LayerRatesReference
-from toolchain.reference.mixed_statistics import ForwardReference
 from toolchain.reference.objective import Feeds, Objective
 from toolchain.reference.sharpness import SharpnessReference
 from toolchain.reference.step import StepResult
