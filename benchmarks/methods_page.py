@@ -113,7 +113,7 @@ def _rounds(documents: Sequence[Document], folder: Path) -> Iterator[str]:
         yield "|---|" + "---:|" * count
         for one in found:
             yield f"| {one['label']} | " + " | ".join(f"{error:.1f}" for error in one["error_of_round"]) + " |"
-        adapting = {str(one["label"]): one for one in found if one["method"] != "source"}
+        adapting = {str(one["label"]): one for one in found if one["label"] != "source"}
         pictures.draw_rounds(adapting, folder / f"methods-{model}-rounds.svg")
         yield f"\n![error of each round](methods-{model}-rounds.svg)\n"
 

@@ -27,7 +27,7 @@ def document(label: str, error: float, **chosen: Any) -> dict[str, Any]:
 
 
 def test_page_says_what_was_measured(tmp_path: Path) -> None:
-    rows = [document("full", 28.5), document("surgeon", 29.0)]
+    rows = [document("full", 28.5), document("surgeon", 29.0), document("source", 48.0)]
     curve = [document("surgeon", 30.0, budget=18 * MIB, pair=0), document("static", 31.0, prune_ratio="0.8", pair=0)]
     cached = {"model": "r", "label": "tent", "published_bytes": 109 * MIB, "kept_bytes_by_their_rule": 109.0 * MIB}
     cached |= {"kept_bytes": 120 * MIB, "dense_bytes": 200 * MIB, "peak_step_bytes": 150 * MIB}
@@ -37,7 +37,7 @@ def test_page_says_what_was_measured(tmp_path: Path) -> None:
     page = (tmp_path / "methods.md").read_text()
     assert "| surgeon | 29.00 | 29.25 | -0.25 | 1.50 % | 12.0 MiB | 25.0 % | 20.0 MiB | 0.25 |" in page
     assert "| static | 12.0 MiB | 31.00 | – | 0.8 |" in page
-    assert "| surgeon | 29.0 | 30.0 |" in page
+    assert "| surgeon | 29.0 | 30.0 |" in page and "| source | 48.0 | 49.0 |" in page
     assert "| tent | 109.0 MiB | 109.0 MiB | 120.0 MiB | 200.0 MiB | 150.0 MiB |" in page
     assert "- `tent`: the values of the rule, with their places in 29 bits each; and masks of ReLU, 3.0 MiB," in page
     assert page.count("a processor") == 1
