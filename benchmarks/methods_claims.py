@@ -24,8 +24,8 @@ LITTLE_TO_SHARE = """\
 At the paper's learning rate all points of both curves lie within 0.4 points of each other, and those of one ratio for
 all layers reach what dense tuning does: how kept elements are shared among layers hardly matters to this network.
 SURGEON's ratios follow the gradients of one image of each batch, which are no better a guide here than none. Nor are
-those of ten images, unpruned, as the authors' code takes (25.71 against 25.57 at equal bytes, 25.8 MiB; tried apart from
-this page), nor of the whole batch (25.72 against 25.57)."""
+those of ten images, unpruned, as the authors' code takes (25.71 against 25.57 at equal bytes, 25.8 MiB; tried apart
+from this page), nor of the whole batch (25.72 against 25.57)."""
 
 BRIEF_WARM_UP = """\
 The meta networks of ResNet-20, warmed up on a tenth of the training images, do as well as the statistics of each batch
