@@ -43,7 +43,7 @@ An eighth of the images, so that 64 a step are four batches of each corruption, 
 follow. A single image normalised by itself leaves the average pooling behind the last BatchNorm nothing to tell classes
 by. *Mixed*: the source's statistics count as 16 images beside the batch (`--source-samples 16`); SURGEON's authors mix
 them on the Jetson and do not say how. Learning rates are those for the papers' batches, too fast for who learns from
-every single image; SAR's alone depends on the batch.""",
+every few images, so that TENT loses what mixing gains; SAR's alone depends on the batch.""",
 }
 """What a reader has to know of a part."""
 
