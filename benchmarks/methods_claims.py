@@ -30,8 +30,8 @@ from this page), nor of the whole batch (25.72 against 25.57)."""
 BRIEF_WARM_UP = """\
 The meta networks of ResNet-20, warmed up on a tenth of the training images, do as well as the statistics of each batch
 and no better; those of ResNet-56, on the same images, do better by three points. Warmed up on all fifty thousand
-(`--source CIFAR10.npz --methods ecotta`), ResNet-20's do better, too: 26.69 % (eager 26.70). So they do where all is shown
-ten times, see below."""
+(`--source CIFAR10.npz --methods ecotta`), ResNet-20's do better, too: 26.69 % (eager 26.70). So they do where all is
+shown ten times, see below."""
 
 
 @dataclass(frozen=True)
