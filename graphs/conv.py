@@ -128,6 +128,11 @@ class ConvGeometry:
         return padded[0] - reached[0], padded[1] - reached[1]
 
 
+def bias_gradient(build: Builder, gradient: ir.Value | None) -> ir.Value:
+    """[out_channels]; where nothing trains the bias, nothing reads it."""
+    return build.op("ReduceSum", gradient, np.array([0, 2, 3]), keepdims=0)
+
+
 def _channel_rows(build: Builder, value: ir.Value | None, channels: int) -> ir.Value:
     """[N, C, H, W] as [C, N H W]."""
     turned = build.op("Transpose", value, perm=CHANNELS_FIRST)

@@ -2,11 +2,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
 from graphs.build import Builder
-from graphs.conv import ConvGeometry
+from graphs.conv import ConvGeometry, bias_gradient
 from graphs.passes.rewrite import Replacement
 
 
@@ -22,8 +21,8 @@ class LowerConvGradient(Replacement):
     def replacement(self, build: Builder, node: ir.Node) -> Sequence[ir.Value | None]:
         gradient, activation, weight = node.inputs[:3]
         geometry = ConvGeometry.of(node)
-        wanted = [bool(output.name and output.uses()) for output in node.outputs] + [False] * 2
+        wanted = [bool(output.name and output.uses()) for output in node.outputs] + [False]
         weight_gradient = geometry.weight_gradient(build, gradient, activation) if wanted[1] else None
         input_gradient = geometry.input_gradient(build, gradient, weight) if wanted[0] else None
-        bias_gradient = build.op("ReduceSum", gradient, np.array([0, 2, 3]), keepdims=0) if wanted[2] else None
-        return [input_gradient, weight_gradient, bias_gradient]
+        of_bias = bias_gradient(build, gradient) if len(node.outputs) > 2 else None
+        return [input_gradient, weight_gradient, of_bias]

@@ -2,11 +2,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
 from graphs.build import Builder, produced_by
-from graphs.conv import ConvGeometry
+from graphs.conv import ConvGeometry, bias_gradient
 from graphs.passes.rewrite import Replacement
 
 PIECE = 256 * 1024
@@ -36,8 +35,8 @@ class SparseConvGradient(Replacement):
         gradient, _, weight = node.inputs[:3]
         geometry = ConvGeometry.of(node)
         ranges = list(_ranges(geometry))
-        wanted = [bool(output.name and output.uses()) for output in node.outputs] + [False] * 2
-        bias_gradient = build.op("ReduceSum", gradient, np.array([0, 2, 3]), keepdims=0) if wanted[2] else None
+        wanted = [bool(output.name and output.uses()) for output in node.outputs] + [False]
+        of_bias = bias_gradient(build, gradient) if len(node.outputs) > 2 else None
         late = (
             Builder(build.graph) if len(ranges) > 1 else build
         )  # the update of a piece waits for who reads the weight
@@ -45,7 +44,7 @@ class SparseConvGradient(Replacement):
         input_gradient = geometry.input_gradient(build, gradient, weight) if wanted[0] else None
         if late is not build:
             build.nodes += late.nodes
-        return [input_gradient, weight_gradient, bias_gradient]
+        return [input_gradient, weight_gradient, of_bias]
 
 
 def _weight_gradient(

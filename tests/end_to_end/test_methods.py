@@ -19,6 +19,7 @@ from toolchain.driver.step import Step, StepResult
 from toolchain.errors import ModelError, UsageError
 from toolchain.methods.declaration import SGD, LayerRates, Method, Selection, Sharpness, Teacher, TwoViews
 from toolchain.pipeline import Request, build
+from toolchain.verification import verify
 from toolchain.verification.case import Case
 from toolchain.verification.updates import check_updates, compare, run_driver, run_twin
 
@@ -217,6 +218,48 @@ def test_method_of_norms_on_a_model_without_is_refused(method: str, words: str, 
 def test_statistics_of_a_model_without_norms_are_not_mixed(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="mixes statistics of batchnorm"):
         build(replace(PLAIN, method="full", source_samples=4, output=tmp_path / "bundle"))
+
+
+@pytest.mark.parametrize(
+    ("model", "chosen"),
+    [
+        ("plain", {"method": "full"}),
+        ("flat", {"method": "full", "source_samples": 4}),
+        ("flat", {"method": "bn", "source_samples": 4}),
+    ],
+)
+def test_verify_passes_on_models_of_a_user(model: str, chosen: dict[str, object], tmp_path: Path) -> None:
+    """Biases of convolutions train, and BatchNorm1d mixes its statistics."""
+    request = replace(PLAIN, model=f"tests.end_to_end.test_methods:{model}", output=tmp_path / "bundle")
+    build(replace(request, **chosen))  # type: ignore[arg-type]
+    assert [check for check in verify(tmp_path / "bundle", samples=8, batches=1) if not check.passed] == []
+
+
+def test_verify_knows_the_rate_of_a_small_batch(built: Build) -> None:
+    """SAR's: a quarter of its own at 8 images."""
+    checks = list(verify(built("cifar_resnet20", method="sar"), samples=8, batches=1))
+    assert [check for check in checks if not check.passed] == []
+
+
+def test_statistics_that_two_places_share_are_refused(tmp_path: Path) -> None:
+    shared = replace(PLAIN, model="tests.end_to_end.test_methods:shared", method="bn", output=tmp_path / "bundle")
+    with pytest.raises(ModelError, match="would follow two places"):
+        build(shared)
+
+
+def shared() -> torch.nn.Module:
+    norm = torch.nn.BatchNorm2d(3)
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 3, 3), norm, torch.nn.Conv2d(3, 3, 3), norm, torch.nn.Flatten(), torch.nn.Linear(2352, 10)
+    )
+
+
+def flat() -> torch.nn.Module:
+    """With a BatchNorm behind a linear layer."""
+    torch.manual_seed(0)
+    convolution = torch.nn.Conv2d(3, 4, 3, stride=2, bias=False)
+    features = [convolution, torch.nn.BatchNorm2d(4), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(900, 16)]
+    return torch.nn.Sequential(*features, torch.nn.BatchNorm1d(16), torch.nn.ReLU(), torch.nn.Linear(16, 10))
 
 
 def plain() -> torch.nn.Module:

@@ -10,11 +10,13 @@ MIB = 1 << 20
 def result(label: str, seed: int, error: float, **more: Any) -> dict[str, Any]:
     sizes = {"kept_bytes": None, "peak_step_bytes": None}
     return {
+        "bundle": label,
         "model": "resnet50",
         "label": label,
         "seed": seed,
         "prune_ratio": "auto",
         "mean_error": error,
+        "rows": [{"corruption": "fog"}],
         **sizes,
         **more,
     }
@@ -26,6 +28,22 @@ def test_a_line_is_a_mean_over_corruptions_with_the_deviation_between_seeds() ->
     assert "resnet50" in line and "tent" in line
     assert " 16.00 % ± 1.41 (2 seeds)" in line  # 15 and 17
     assert "±" not in text(found[:2]), "of one seed nothing is known"
+
+
+def test_seeds_with_other_corruptions_are_not_compared() -> None:
+    noise = [{"corruption": "noise"}]
+    found = [result("tent", 0, 10), result("tent", 0, 40, rows=noise), result("tent", 1, 10)]
+    assert " 20.00 %  kept" in text(found)
+    assert " 25.00 % ± 0.00 (2 seeds)" in text([*found, result("tent", 1, 40, rows=noise)])
+
+
+def test_eager_error_is_a_mean_as_the_other() -> None:
+    assert " 2.00 %  eager   3.00 %" in text([result("tent", 0, error, mean_eager_error=error + 1) for error in (1, 3)])
+
+
+def test_two_bundles_of_one_name_stay_apart() -> None:
+    found = [result("tent", 0, 1.0), result("tent", 0, 3.0, bundle="of other weights")]
+    assert [line.split()[2] for line in text(found).splitlines()] == ["1.00", "3.00"]
 
 
 def test_each_model_method_and_ratio_has_its_line() -> None:

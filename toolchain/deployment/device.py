@@ -42,7 +42,7 @@ done
 class Answer:
     """What a command on a device said."""
 
-    code: int | None
+    code: int
     out: str
     err: str
 
@@ -54,11 +54,14 @@ class Device:
     connection: asyncssh.SSHClientConnection
 
     async def ask(self, *command: str | PurePosixPath, input: str = "") -> Answer:
+        """Raises asyncssh.ConnectionLost where the connection ends before the command does."""
         process = await self.connection.create_process(shlex.join(map(str, command)), errors="replace")
         with suppress(BrokenPipeError):  # a command may end before it has read anything
             process.stdin.write(input)
         process.stdin.write_eof()
         done = await process.wait()
+        if done.returncode is None:
+            raise asyncssh.ConnectionLost("a command there did not come to its end")
         return Answer(done.returncode, str(done.stdout), str(done.stderr))
 
     async def do(self, *command: str | PurePosixPath, input: str = "") -> str:

@@ -54,7 +54,11 @@ class Mixing:
         """With what the running statistics of `model` are now; None for no samples."""
         found = {}
         for norm in model.modules():
-            if isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
+            if (
+                isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d)
+                and norm.running_mean is not None
+                and norm.running_var is not None
+            ):
                 found[id(norm.running_mean)] = norm.running_mean.clone(), norm.running_var.clone()
         return Mixing(found, samples) if samples else None
 

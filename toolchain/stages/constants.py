@@ -27,11 +27,12 @@ def find_constants(
 def fisher_information(module: nn.Module, names: Sequence[str], images: np.ndarray) -> dict[str, np.ndarray]:
     """The mean over batches of the squared gradient of the cross-entropy to the model's own labels, by parameter.
 
-    BatchNorm normalises with the statistics of the batch. Source: EATA (Niu et al., ICML 2022) section 4.3.
+    BatchNorm normalises with the statistics of the batch, also for methods that mix them with the source's, which these
+    images are of. Source: EATA (Niu et al., ICML 2022) section 4.3.
     """
     model = copy.deepcopy(module).eval()
     for norm in model.modules():
-        if isinstance(norm, nn.BatchNorm2d):
+        if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d):
             norm.train()
     parameters = [dict(model.named_parameters())[name] for name in names]
     squares = [torch.zeros_like(parameter) for parameter in parameters]

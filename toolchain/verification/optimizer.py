@@ -1,6 +1,7 @@
 """The optimizer of a step, in its graph or beside it, alone."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -33,7 +34,8 @@ def _check_optimizer(case: Case, step: Step, label: str) -> Check:
     names = case.trained
     shipped = {name: step.tensors[name].copy() for name in names}
     parameters = [torch.nn.Parameter(torch.from_numpy(shipped[name].astype(np.float64))) for name in names]
-    optimizer = build_optimizer(case.optimizer, parameters)
+    rate = case.manifest.method.learning_rate  # of the bundle's batch
+    optimizer = build_optimizer(replace(case.optimizer, learning_rate=rate), parameters)
     for images in case.batches(STEPS):
         gradients = _advance(case, step, images)
         for parameter, name in zip(parameters, names, strict=True):

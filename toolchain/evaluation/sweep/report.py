@@ -13,7 +13,19 @@ from toolchain.evaluation.table import write_csv
 Document = Mapping[str, Any]
 Name = TypeVar("Name")
 COLUMNS = (
-    *("model", "label", "method", "train", "controller", "order", "corruption", "seed", "prune_ratio", "batch"),
+    *(
+        "bundle",
+        "model",
+        "label",
+        "method",
+        "train",
+        "controller",
+        "order",
+        "corruption",
+        "seed",
+        "prune_ratio",
+        "batch",
+    ),
     *("mean_error", "mean_eager_error", "differing_predictions", "kept_bytes", "peak_step_bytes"),
     *("step_seconds", "cpu_seconds", "skipped_batches"),
 )
@@ -72,9 +84,9 @@ def _shown(document: Document) -> str:
 
 def text(documents: Sequence[Document]) -> str:
     """For a terminal: a line for each model, method and ratio, means over its corruptions and seeds."""
-    groups = _groups(documents, lambda one: (str(one["model"]), _name(one)))
-    widths = [max(map(len, column)) for column in zip(*groups, strict=True)]
-    return "\n".join(_line(found, words, widths) for words, found in groups.items())
+    groups = _groups(documents, lambda one: (str(one["model"]), _name(one), one["bundle"]))
+    widths = [max(map(len, column)) for column in zip(*groups, strict=True)][:2]
+    return "\n".join(_line(found, words[:2], widths) for words, found in groups.items())
 
 
 def _line(documents: Sequence[Document], words: Sequence[str], widths: Sequence[int]) -> str:
@@ -87,10 +99,12 @@ def _line(documents: Sequence[Document], words: Sequence[str], widths: Sequence[
 
 
 def _error(documents: Sequence[Document]) -> str:
-    """With the standard deviation between seeds, where there are several."""
-    found = [fmean(_known(group, "mean_error")) for group in _groups(documents, lambda one: one["seed"]).values()]
-    deviation = f" ± {stdev(found):.2f} ({len(found)} seeds)" if len(found) > 1 else ""
-    return f"{fmean(found):6.2f} %{deviation}"
+    """With the standard deviation between seeds, where there are several and all of them have the same corruptions."""
+    seeds = list(_groups(documents, lambda one: one["seed"]).values())
+    alike = len({tuple(map(_shown, found)) for found in seeds}) == 1
+    means = [fmean(_known(found, "mean_error")) for found in seeds]
+    deviation = f" ± {stdev(means):.2f} ({len(means)} seeds)" if alike and len(means) > 1 else ""
+    return f"{fmean(_known(documents, 'mean_error')):6.2f} %{deviation}"
 
 
 def _known(documents: Sequence[Document], fact: str) -> list[float]:
