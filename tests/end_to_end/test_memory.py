@@ -36,6 +36,14 @@ def test_inspect_shows_whose_numbers_hold(built: Build, cifar: Path, toolchain: 
         assert (found["setting"], found["optimizer"], found["numbers"]["learning_rate"]) == (setting, "adam", rate)
 
 
+def test_inspect_shows_what_was_chosen(built: Build, toolchain: Run) -> None:
+    chosen = {"source_samples": 16, "train": "bn", "selection": True}
+    bundle = built("cifar_resnet20", method="surgeon", **chosen)
+    assert json.loads(toolchain("inspect", str(bundle), "--json").stdout)["choices"] == chosen
+    first = toolchain("inspect", str(bundle)).stdout.splitlines()[0]
+    assert first == "cifar_resnet20, surgeon --train bn --selection --source-samples 16, xavier-nx, batch 8"
+
+
 def test_inspect_predicts_less_for_more_pruning(cifar: Path, toolchain: Run) -> None:
     def inspect(ratio: str) -> dict[str, int]:
         found: dict[str, int] = json.loads(toolchain("inspect", str(cifar), "--prune-ratio", ratio, "--json").stdout)

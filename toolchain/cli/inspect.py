@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
         "model": facts.model.name,
         "method": facts.method.name,
         "setting": facts.method.setting,
+        "choices": facts.method.chosen,
         "optimizer": facts.method.optimizer,
         "numbers": facts.method.numbers,
         "target": facts.target["name"],
@@ -63,7 +64,7 @@ def _text(result: dict[str, object]) -> str:
     sizes = {name: format_bytes(int(str(result[f"{name}"]))) for name in _SIZES}
     return "\n".join(
         [
-            f"{result['model']}, {result['method']}, {result['target']}, batch {result['batch']}",
+            f"{result['model']}, {_method(result)}, {result['target']}, batch {result['batch']}",
             f"numbers for {result['setting']}: {_numbers(result)}",
             "layers, kind, elements a sample:",
             *rows,
@@ -82,3 +83,10 @@ def _numbers(result: dict[str, object]) -> str:
 
 
 _SIZES = ("dense_saved_bytes", "kept_bytes", "predicted_peak_bytes", "least_budget_bytes")
+
+
+def _method(result: dict[str, object]) -> str:
+    chosen = result["choices"]
+    assert isinstance(chosen, dict)
+    options = [f"--{name.replace('_', '-')}" + ("" if value is True else f" {value}") for name, value in chosen.items()]
+    return " ".join([str(result["method"]), *options])

@@ -111,6 +111,12 @@ class MethodFacts:
         """The data set whose numbers hold."""
         return str(self.choices.get("setting") or "cifar10")
 
+    @property
+    def chosen(self) -> Dict[str, Any]:
+        """The choices that were made beside the setting."""
+        made = {name: value for name, value in self.choices.items() if value is not None and value is not False}
+        return {name: value for name, value in made.items() if name != "setting"}
+
 
 @dataclass(frozen=True)
 class Store:

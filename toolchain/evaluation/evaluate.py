@@ -48,13 +48,13 @@ def evaluate(bundle: Path, shown: Shown, settings: Settings, announce: Announce 
     dataset = open_data(shown.data, facts.model, shown.images, settings.seed)
     planned = make_plan(dataset, shown, shown.batch or facts.batch, settings.seed)
     record = run(bundle, planned, settings, announce)
-    method = {"method": facts.method.name, "setting": facts.method.setting, "train": facts.method.train}
-    method["controller"] = facts.method.controller
-    what = {"bundle": bundle.resolve().name, "data": shown.data.resolve().name}
+    what = {"bundle": bundle.resolve().name, "data": shown.data.resolve().name, "model": facts.model.name}
+    method = {name: getattr(facts.method, name) for name in ("setting", "train", "controller")}
+    method = {"method": facts.method.name, "choices": facts.method.chosen, **method}
     chosen = {"order": shown.order, "rounds": shown.rounds, "batch": shown.batch or facts.batch}
     how = {name: value for name, value in asdict(settings).items() if name not in ("eager", "python")}
     figures = summary(record, planned, settings.eager)
-    return {**what, "model": facts.model.name, **method, **chosen, **how, **figures, **circumstances(settings.python)}
+    return {**what, **method, **chosen, **how, **figures, **circumstances(settings.python)}
 
 
 def make_plan(dataset: Dataset, shown: Shown, batch: int, seed: int) -> Plan:
