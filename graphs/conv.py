@@ -128,9 +128,10 @@ class ConvGeometry:
         return padded[0] - reached[0], padded[1] - reached[1]
 
 
-def bias_gradient(build: Builder, gradient: ir.Value | None) -> ir.Value:
-    """[out_channels]; where nothing trains the bias, nothing reads it."""
-    return build.op("ReduceSum", gradient, np.array([0, 2, 3]), keepdims=0)
+def bias_gradient(build: Builder, node: ir.Node) -> ir.Value | None:
+    """[out_channels], of a ConvGrad; None where it gives none, as the bias does not train."""
+    given = any(output.name for output in node.outputs[2:])
+    return build.op("ReduceSum", node.inputs[0], np.array([0, 2, 3]), keepdims=0) if given else None
 
 
 def _channel_rows(build: Builder, value: ir.Value | None, channels: int) -> ir.Value:

@@ -24,5 +24,5 @@ class LowerConvGradient(Replacement):
         wanted = [bool(output.name and output.uses()) for output in node.outputs] + [False]
         weight_gradient = geometry.weight_gradient(build, gradient, activation) if wanted[1] else None
         input_gradient = geometry.input_gradient(build, gradient, weight) if wanted[0] else None
-        of_bias = bias_gradient(build, gradient) if any(output.name for output in node.outputs[2:]) else None
+        of_bias = bias_gradient(build, node)
         return [input_gradient, weight_gradient, of_bias]

@@ -36,7 +36,7 @@ class SparseConvGradient(Replacement):
         geometry = ConvGeometry.of(node)
         ranges = list(_ranges(geometry))
         wanted = [bool(output.name and output.uses()) for output in node.outputs] + [False]
-        of_bias = bias_gradient(build, gradient) if any(output.name for output in node.outputs[2:]) else None
+        of_bias = bias_gradient(build, node)
         late = (
             Builder(build.graph) if len(ranges) > 1 else build
         )  # the update of a piece waits for who reads the weight

@@ -52,6 +52,8 @@ class Mixing:
     @staticmethod
     def of(model: nn.Module, samples: int) -> "Mixing | None":
         """With what the running statistics of `model` are now; None for no samples."""
+        if not samples:
+            return None
         found = {}
         for norm in model.modules():
             if (
@@ -60,7 +62,7 @@ class Mixing:
                 and norm.running_var is not None
             ):
                 found[id(norm.running_mean)] = norm.running_mean.clone(), norm.running_var.clone()
-        return Mixing(found, samples) if samples else None
+        return Mixing(found, samples)
 
     def part(self, x: Tensor, running_mean: Tensor) -> SourcePart:
         """For an activation [N, C, ...]."""
