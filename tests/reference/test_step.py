@@ -1,6 +1,8 @@
 """One step of a whole model against plain torch, and its effect on parameters, running statistics and nothing else."""
 
 import copy
+import gc
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -236,6 +238,19 @@ def test_gradients_alone_change_nothing(statistics: str) -> None:
     torch.testing.assert_close(step.parameters(), before, rtol=0, atol=0)
     second = step.run(images(model), ratios(model, 0.5))
     torch.testing.assert_close(first.grads, second.grads, rtol=0, atol=0)
+
+
+def test_nothing_of_a_step_waits_for_the_garbage_collector() -> None:
+    """Remnants between the activations of later batches made the memory of a long evaluation grow to gigabytes."""
+    model = convolutional()
+    gc.disable()
+    try:
+        _, forward = step_of(model).forward(images(model), ratios(model, 0.5))
+        seen = weakref.ref(forward)
+        del forward
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_only_what_is_trained_changes_and_never_the_callers_model() -> None:

@@ -5,7 +5,7 @@ first, or an attention that keeps its weights as bare parameters, needs no excep
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,6 +19,16 @@ from toolchain.reference.attention import self_attention
 from toolchain.reference.batch_moments import BatchMoments
 from toolchain.reference.gradients import SourcePart, scale, standardise, standardise_by, with_gradient_of
 from toolchain.reference.pruning import as_half, keep_largest, kept_count
+
+REPLACED = {
+    functional.conv2d: "conv2d",
+    functional.linear: "linear",
+    functional.batch_norm: "batch_norm",
+    functional.layer_norm: "layer_norm",
+    functional.multi_head_attention_forward: "attention",
+}
+"""Functions, and what PrunedForward has in place of them: by name, as bound methods would tie it to itself, and what it
+has seen would lie about, in between the activations of later batches, until the garbage collector comes."""
 
 
 class Layer(NamedTuple):
@@ -91,18 +101,12 @@ class PrunedForward(TorchFunctionMode):
         self.ratios = dict(zip((layer.key for layer in layers), ratios, strict=True))
         self.kept: defaultdict[tuple[str, int], list[int]] = defaultdict(list)
         self.moments: list[BatchMoments] = []
-        self.replacements: dict[Any, Callable[..., Any]] = {
-            functional.conv2d: self.conv2d,
-            functional.linear: self.linear,
-            functional.batch_norm: self.batch_norm,
-            functional.layer_norm: self.layer_norm,
-            functional.multi_head_attention_forward: self.attention,
-        }
 
     def __torch_function__(
         self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        return self.replacements.get(function, function)(*args, **(kwargs or {}))
+        replaced = getattr(self, REPLACED[function]) if function in REPLACED else function
+        return replaced(*args, **(kwargs or {}))
 
     def prunes(self, kind: str, weight: Any) -> bool:
         return (kind, id(weight)) in self.ratios
