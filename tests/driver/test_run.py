@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,11 +106,24 @@ def test_what_the_learner_fails_with_ends_the_run(shipped: Path, ten_images: Pat
     assert done.returncode == 2 and done.stderr.startswith("error: ")
 
 
-@pytest.mark.parametrize(("sent", "code", "frames"), [(signal.SIGUSR1, 0, 60), (signal.SIGINT, 130, 1200)])
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """What is started can be interrupted, also where pytest runs in the background of a shell, which ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.parametrize(
+    ("sent", "code", "frames"),
+    [(signal.SIGUSR1, 0, 60), (signal.SIGINT, 130, 1200), (signal.SIGTERM, 130, 1200)],
+)
+@pytest.mark.usefixtures("interruptible")
 def test_signals(bundle: Path, tmp_path: Path, sent: signal.Signals, code: int, frames: int) -> None:
-    """SIGUSR1: a refit out of turn. SIGINT: the run ends, and the state is whole."""
+    """SIGUSR1: a refit out of turn. SIGINT, SIGTERM: the run ends, and what was learnt is saved."""
     np.save(tmp_path / "slow.npy", random_images(frames))
-    arguments = ["run", "--images", str(tmp_path / "slow.npy"), "--fps", "20", "--every", "1000", "--json"]
+    rarely = ["--every", "1000", "--save-every", "1000"]
+    arguments = ["run", "--images", str(tmp_path / "slow.npy"), "--fps", "20", *rarely, "--json"]
     process = subprocess.Popen(
         [device_python(), "-I", str(bundle), *arguments],
         env=ENVIRONMENT,

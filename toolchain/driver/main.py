@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -18,6 +19,7 @@ INTERRUPTED = 130
 def main(bundle_path: str, argv: Optional[Sequence[str]] = None) -> int:
     """Run one command of the bundle at `bundle_path`; returns the exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that a service that is stopped saves what it learnt
     try:
         options = build_parser().parse_args(arguments)
         if options.command in ("adapt", "run", "bench", "selftest"):
